@@ -1,0 +1,1 @@
+"""Evaluation: every manifest entry scored alike, through lm_eval."""

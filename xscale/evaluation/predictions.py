@@ -1,0 +1,78 @@
+"""The prediction store: one row a document, from which every statistic is computed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xscale.errors import UserError
+from xscale.files import whole_file
+
+SCHEMA = pa.schema(
+    [
+        ("target", pa.string()),
+        ("task", pa.string()),
+        ("language", pa.string()),
+        ("row", pa.int32()),
+        ("label", pa.int8()),
+        ("prediction", pa.int8()),
+        ("logprobs", pa.list_(pa.float32())),
+    ]
+)
+_KEY = b"xscale"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one checkpoint answered.
+
+    `table` has the columns of `SCHEMA`: `row` is the row of the official test split, `label` and `prediction` are
+    indices of choices, `logprobs` the log-probability of each choice (natural logarithm). `info` says what they were
+    computed with: checkpoint, weights, source, fingerprints, anchors, task_versions, lm_eval, limit.
+    """
+
+    table: pa.Table
+    info: dict[str, Any]
+
+
+def write_predictions(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
+    """Write the predictions of one checkpoint, whole or not at all."""
+    stamped = table.cast(SCHEMA).replace_schema_metadata({_KEY: json.dumps(info, sort_keys=True).encode()})
+    with whole_file(path) as temporary:
+        pq.write_table(stamped, temporary, compression="zstd")
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """What the predictions at `path` were computed with. Raises `UserError` when the file is damaged."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        info = json.loads(metadata[_KEY])
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(info, dict):
+        raise _damaged(path, "its description is not a mapping")
+    return info
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read predictions. Raises `UserError` when the file is absent, cut short, altered in its schema or inconsistent."""
+    info = read_info(path)
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from None
+    if not table.schema.equals(SCHEMA):
+        raise _damaged(path, "other columns than expected")
+    if table.num_rows == 0 or any(column.null_count for column in table.columns):
+        raise _damaged(path, "empty, or values are missing")
+    return Predictions(table, info)
+
+
+def _damaged(path: Path, why: object) -> UserError:
+    reason = str(why).splitlines()[0] if str(why) else type(why).__name__
+    return UserError(f"{path}: predictions cannot be read ({reason}); delete its folder and run `xscale eval` again")

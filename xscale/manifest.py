@@ -1,0 +1,185 @@
+"""The manifest of checkpoints: ours and anyone's, each with what it was trained on and how lm_eval loads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from xscale.errors import UserError
+from xscale.files import write_text
+from xscale.parsing import read_model
+
+SCHEMA_VERSION = 1
+SCHEMA_URL = "xscale/manifest.schema.json"
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
+
+_strict = ConfigDict(extra="forbid", strict=True)
+Size = Annotated[int, Field(ge=0)]
+
+
+class Entry(BaseModel):
+    """One checkpoint: an lm_eval model type with its arguments, and what it was trained on."""
+
+    model_config = _strict
+
+    id: str = Field(description="unique name; letters, digits, '.', '_' and '-'; also the name of its results folder")
+    model: str = Field(description="lm_eval model type: xscale (an encoder checkpoint), hf, local-completions, ...")
+    model_args: dict[str, str | int | float | bool | None] = Field(
+        description="arguments of the model type; a relative `pretrained` folder is relative to the manifest"
+    )
+    base: str | None = Field(None, description="the public model it started from")
+    intermediate: list[str] = Field(default_factory=list, description="intermediate tasks, in English unless named")
+    size: Size | None = Field(None, description="intermediate-task training examples; 0 is a baseline")
+    seed: int | None = Field(None, description="training seed")
+    targets: dict[str, list[str]] = Field(
+        default_factory=dict, description="target task (xnli, xcopa) -> the sets that it was fine-tuned on"
+    )
+    baseline: str | None = Field(None, description="id of the size-0 entry with the same base, seed and targets")
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="of a local checkpoint's weights, config and tokenizer files"
+    )
+    note: str | None = Field(None, max_length=1000, description="a remark that the tables show")
+
+    @field_validator("id")
+    @classmethod
+    def _safe_id(cls, value: str) -> str:
+        return check_id(value)
+
+
+def check_id(value: str) -> str:
+    """Return `value` when it is fit to be a folder's name; raise ValueError otherwise."""
+    if not ID_PATTERN.fullmatch(value) or value.endswith("."):
+        raise ValueError("an id is 1 to 128 letters, digits, '.', '_' or '-', begins with a letter or digit and "
+                         f"does not end with a dot, not {value[:60]!r}")
+    return value
+
+
+class Manifest(BaseModel):
+    """The file `checkpoints_manifest.json`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+    schema_: str | None = Field(None, alias="$schema")
+    version: int = SCHEMA_VERSION
+    entries: list[Entry] = Field(default_factory=list)
+
+    @field_validator("version")
+    @classmethod
+    def _known_version(cls, value: int) -> int:
+        if value != SCHEMA_VERSION:
+            raise ValueError(f"manifest version {SCHEMA_VERSION} is expected, not {value}; update xscale")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        ids = [entry.id for entry in self.entries]
+        for position, entry in enumerate(self.entries):
+            if entry.id in ids[:position]:
+                raise ValueError(f"entries {ids.index(entry.id)} and {position} have the same id {entry.id!r}; rename one")
+            lowered = [other.lower() for other in ids[:position]]
+            if entry.id.lower() in lowered:
+                raise ValueError(f"ids {ids[lowered.index(entry.id.lower())]!r} and {entry.id!r} differ in case only; rename one")
+            if entry.baseline is not None and entry.baseline not in ids:
+                raise ValueError(f"entry {entry.id!r}: its baseline {entry.baseline!r} is not in the manifest")
+            if entry.baseline == entry.id:
+                raise ValueError(f"entry {entry.id!r}: it cannot be its own baseline; leave `baseline` out")
+        return self
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises `UserError` (file, line, field, expectation) for anything but a valid manifest: not JSON, unknown or wrong
+    fields, duplicate ids, a baseline that is not there. Folders of local checkpoints are checked by `checkpoint_folder`.
+    """
+    return read_model(Manifest, path)
+
+
+def read_manifest_or_empty(path: Path) -> Manifest:
+    """As `read_manifest`, but an absent file is an empty manifest."""
+    return read_manifest(path) if path.exists() else Manifest()
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest, whole or not at all, fields in a fixed order, one a line."""
+    data: dict[str, Any] = {"version": manifest.version}
+    if manifest.schema_:
+        data = {"$schema": manifest.schema_} | data
+    data["entries"] = [entry.model_dump(exclude_none=True) for entry in manifest.entries]
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def change_manifest(path: Path, change: Callable[[list[Entry]], list[Entry]]) -> Manifest:
+    """Read, change and write the manifest under a lock, so that several processes may add entries at once.
+
+    `change` takes the present entries and returns the new ones. Raises `UserError` when the present or the changed
+    manifest is not valid; the file is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        present = read_manifest_or_empty(path)
+        changed = change(list(present.entries))
+        try:
+            manifest = Manifest.model_validate(
+                {"$schema": present.schema_, "version": present.version, "entries": [e.model_dump() for e in changed]}
+            )
+        except ValueError as error:
+            raise UserError(f"{path}: {_first_message(error)}") from None
+        if changed != present.entries or not path.exists():
+            write_manifest(path, manifest)
+    return manifest
+
+
+def add_entries(path: Path, entries: list[Entry], *, replace: bool = False) -> Manifest:
+    """Add entries, in order. With `replace`, an entry of the same id is replaced in place; without, it is refused."""
+
+    def change(present: list[Entry]) -> list[Entry]:
+        positions = {entry.id: position for position, entry in enumerate(present)}
+        for entry in entries:
+            if entry.id not in positions:
+                positions[entry.id] = len(present)
+                present.append(entry)
+            elif replace:
+                present[positions[entry.id]] = entry
+            else:
+                raise UserError(f"{path}: an entry with id {entry.id!r} is there already; choose another --id")
+        return present
+
+    return change_manifest(path, change)
+
+
+def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
+    """The folder of a local checkpoint, or None where `pretrained` is a hub id or absent.
+
+    A `pretrained` that starts with `.`, `/` or `~`, or whose model type is `xscale`, means a folder. Raises `UserError`
+    when that folder is not there.
+    """
+    pretrained = entry.model_args.get("pretrained")
+    if not isinstance(pretrained, str):
+        return None
+    folder = manifest_path.parent / Path(pretrained).expanduser()
+    if folder.is_dir():
+        return folder
+    if entry.model == LOCAL_MODEL or pretrained.startswith((".", "/", "~")):
+        raise UserError(
+            f"{manifest_path}: entry {entry.id!r}: model_args.pretrained: no folder {str(folder)!r}; "
+            "mend the path, or run `xscale run` again to train it anew"
+        )
+    return None
+
+
+def manifest_schema() -> str:
+    """The JSON Schema of the manifest, for editors (shipped as `xscale/manifest.schema.json`)."""
+    return json.dumps(Manifest.model_json_schema(), indent=2) + "\n"
+
+
+def _first_message(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    return str(errors()[0]["msg"]).removeprefix("Value error, ") if errors else str(error)

@@ -1,0 +1,181 @@
+"""YAML and JSON from people, turned into typed objects or into one line that says what is wrong and where."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from xscale.errors import UserError
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 64
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def read_model(model: type[ModelT], path: Path) -> ModelT:
+    """Read a YAML (or, by its ending, JSON) file into a pydantic model.
+
+    Raises `UserError` with file, line, field and what was expected when the file is missing, not UTF-8, too
+    large, not YAML / JSON, uses aliases or duplicate keys, or does not fit the model.
+    """
+    return parse_model(model, read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The file's text, or a `UserError`: absent, a folder, unreadable, larger than 16 MiB, not UTF-8."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no file of this kind is; check the path")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: this is a folder, a file is needed") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+
+
+def parse_model(model: type[ModelT], text: str, name: str) -> ModelT:
+    """As `read_model`, for text at hand; `name` stands for the file in errors and decides YAML or JSON."""
+    is_json = name.endswith(".json")
+    node = _compose(text, name, "JSON" if is_json else "YAML")
+    if is_json:
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{name}:{error.lineno}: not JSON ({error.msg}); mend this line") from None
+        except (RecursionError, ValueError) as error:
+            raise UserError(f"{name}: not usable JSON ({type(error).__name__}: {error}); mend the file") from None
+    else:
+        try:
+            data = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise UserError(f"{name}: not usable YAML ({_first_line(error)}); mend the file") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{name}:1: a mapping of fields is expected here, not {_kind(data)}")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_explain(error, model, node, name)) from None
+
+
+def _compose(text: str, name: str, language: str) -> yaml.Node | None:
+    """The node graph with line numbers (JSON is read as YAML here); refuses aliases, deep nesting, duplicate keys."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise UserError(f"{name}:{event.start_mark.line + 1}: YAML aliases (*name) are not taken; write the value out")
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise UserError(f"{name}:{event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        if language == "JSON":
+            return None  # json.loads says it better, or accepts what YAML does not (tabs)
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{name}{line}: not YAML ({_first_line(error)}); mend this line") from None
+    _refuse_duplicate_keys(node, name)
+    return node
+
+
+def _refuse_duplicate_keys(node: yaml.Node | None, name: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Any] = set()
+        for key, value in node.value:
+            if key.value in seen if isinstance(key.value, str) else False:
+                raise UserError(f"{name}:{key.start_mark.line + 1}: field {key.value!r} is given twice; keep one")
+            if isinstance(key.value, str):
+                seen.add(key.value)
+            _refuse_duplicate_keys(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_duplicate_keys(value, name)
+
+
+def _line_of(node: yaml.Node | None, location: Sequence[int | str]) -> int | None:
+    """The 1-based line of the deepest part of `location` that exists in the node graph."""
+    if node is None:
+        return None
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                continue  # the names of union members are in pydantic's locations too
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _explain(error: ValidationError, model: type[BaseModel], node: yaml.Node | None, name: str) -> str:
+    defects = error.errors(include_url=False)
+    first = defects[0]
+    location = first["loc"]
+    line = _line_of(node, location)
+    where = f"{name}:{line}" if line else name
+    field = ".".join(str(part) for part in location if not str(part).startswith("function-"))
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        what = f"unknown field; {hint}"
+    elif first["type"] == "missing":
+        what = "this field is required"
+    else:
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] != "value_error":
+            what = what[0].lower() + what[1:] + f", not {_show(first.get('input'))}"
+    more = f" (and {len(defects) - 1} more)" if len(defects) > 1 else ""
+    return f"{where}: {field}: {what}{more}" if field else f"{where}: {what}{more}"
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    current: Any = model
+    for part in location:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[str(part)].annotation
+        current = _inner_model(current)
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return list(current.model_fields)
+    return list(model.model_fields)
+
+
+def _inner_model(annotation: Any) -> Any:
+    """The first pydantic model inside list[...], dict[...] or a union, else the annotation itself."""
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        inner = _inner_model(argument)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            return inner
+    return annotation
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kind(value: Any) -> str:
+    return {list: "a list", str: "text", type(None): "an empty file"}.get(type(value), f"a {type(value).__name__}")
+
+
+def _first_line(error: BaseException) -> str:
+    problem = getattr(error, "problem", None)
+    return str(problem or error).splitlines()[0] if str(problem or error) else type(error).__name__
