@@ -44,8 +44,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        mode = 0o666 & ~_umask()
         for file in temporary.rglob("*"):
             if file.is_file():
+                if file.stat().st_nlink == 1:
+                    file.chmod(mode)  # safetensors writes 0600
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
         if path.exists():
