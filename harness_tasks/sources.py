@@ -1,0 +1,158 @@
+"""Where rows come from: the Hugging Face hub, the bundled suite, or a mirror folder laid out like the hub.
+
+A mirror has ``<owner>/<name>/<config or default>/<split>.jsonl``, ``.jsonl.gz`` or ``.parquet``, with the
+fields and the order of rows of the hub.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datasets
+
+ENVIRONMENT = "XSCALE_DATA"
+BUNDLED = Path(__file__).parent / "bundled"
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+
+class DataError(ValueError):
+    """Data that is missing, damaged or not what it should be; one line for a person."""
+
+
+def resolve_source(source: str | None = None) -> str:
+    """``hub``, ``bundled`` or the absolute path of a mirror folder.
+
+    `source` counts first, then the environment variable ``XSCALE_DATA``, then ``hub``. Also takes what
+    :func:`source_name` returns. Raises :class:`DataError` when the folder does not exist.
+    """
+    chosen = str(source or os.environ.get(ENVIRONMENT) or "hub")
+    if chosen == "hub":
+        return chosen
+    folder = BUNDLED if chosen == "bundled" else Path(chosen.removeprefix("mirror:")).expanduser().absolute()
+    if not folder.is_dir():
+        where = "the bundled suite is not installed" if chosen == "bundled" else f"no such folder: {folder}"
+        raise DataError(
+            f"data source {chosen!r}: {where}; use 'hub', 'bundled' or the path of a mirror folder"
+        )
+    return chosen if chosen == "bundled" else str(folder)
+
+
+def source_name(source: str | None = None) -> str:
+    """What results record: ``hub``, ``bundled`` or ``mirror:<absolute path>``."""
+    resolved = resolve_source(source)
+    return resolved if resolved in ("hub", "bundled") else f"mirror:{resolved}"
+
+
+def mirror_folder(source: str | None = None) -> Path | None:
+    """The folder that a source's files lie in; None for the hub."""
+    resolved = resolve_source(source)
+    if resolved == "hub":
+        return None
+    return BUNDLED if resolved == "bundled" else Path(resolved)
+
+
+def read_rows(dataset: str, config: str, split: str, source: str | None = None) -> list[dict[str, Any]]:
+    """All rows of a split as dictionaries, in the order of the file.
+
+    `dataset` is the hub's ``owner/name``; `config` is ``default`` where the hub has none. Raises
+    :class:`DataError` when the set is missing or damaged (then with file and line).
+    """
+    folder = mirror_folder(source)
+    if folder is None:
+        return _load_from_hub(dataset, config, split).to_list()
+    stem = folder / dataset / config / split
+    for suffix in SUFFIXES:
+        path = stem.with_name(stem.name + suffix)
+        if path.is_file():
+            return _read_parquet(path) if suffix == ".parquet" else _read_json_lines(path)
+    name = "the bundled suite" if folder == BUNDLED else f"the mirror {folder}"
+    others = [
+        "XSCALE_DATA=hub to load it from the Hugging Face hub",
+        f"a mirror folder with {dataset}/{config}/{split}.jsonl.gz",
+        *(["XSCALE_DATA=bundled for the bundled suite"] if folder != BUNDLED else []),
+    ]
+    raise DataError(f"{name} has no {dataset} ({config}, {split}); other ways to get it: {'; '.join(others)}")
+
+
+def load_split(dataset: str, config: str, split: str, source: str | None = None) -> datasets.Dataset:
+    """The rows of :func:`read_rows` as a `datasets.Dataset`; raises the same errors."""
+    if resolve_source(source) == "hub":
+        return _load_from_hub(dataset, config, split)
+    import datasets
+
+    return datasets.Dataset.from_list(read_rows(dataset, config, split, source))
+
+
+def fingerprint(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> str:
+    """SHA-256 (hex) over canonical JSON of `fields` of every row; the order of rows and fields matters."""
+    digest = hashlib.sha256()
+    for row in rows:
+        values = [row[field] for field in fields]
+        digest.update(json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=int).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _load_from_hub(dataset: str, config: str, split: str) -> datasets.Dataset:
+    import datasets
+
+    try:
+        return datasets.load_dataset(dataset, None if config == "default" else config, split=split)
+    except Exception as error:  # datasets raises a dozen unrelated types when a set cannot be had
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"cannot load {dataset} ({config}, {split}) from the Hugging Face hub: {reason}; other ways to get it: "
+            f"XSCALE_DATA=<mirror folder> with {dataset}/{config}/{split}.jsonl.gz, or XSCALE_DATA=bundled for "
+            "the bundled suite"
+        ) from error
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: not a readable parquet file ({str(error).splitlines()[0]}); copy it again"
+        ) from error
+
+
+def _read_json_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, OSError, zlib.error) as error:
+        line = _lines_before_damage(path)
+        raise DataError(f"{path}: damaged after line {line} ({error}); copy the file again") from error
+    rows: list[dict[str, Any]] = []
+    for number, line_bytes in enumerate(data.split(b"\n"), start=1):
+        if not line_bytes.strip():
+            continue
+        try:
+            row = json.loads(line_bytes)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error}); copy the file again") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: not a JSON object; every line must be one row")
+        rows.append(row)
+    return rows
+
+
+def _lines_before_damage(path: Path) -> int:
+    """How many whole lines of a damaged gzip file can still be read."""
+    lines = 0
+    try:
+        with gzip.open(path, "rb") as file:
+            for _ in file:
+                lines += 1
+    except (EOFError, OSError, zlib.error):
+        pass
+    return lines

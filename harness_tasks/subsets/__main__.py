@@ -1,0 +1,3 @@
+from harness_tasks.subsets.build import main
+
+main()
