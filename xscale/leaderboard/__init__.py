@@ -1,1 +1,1 @@
-"""The leaderboard: tables, statistics, curves and a report, from the manifest and the prediction store alone."""
+"""The leaderboard: tables, statistics, curves, a report; from the manifest and the predictions alone."""

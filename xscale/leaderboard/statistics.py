@@ -1,9 +1,9 @@
 """Intervals, paired tests, corrections and ranks for test items that exist in many languages at once.
 
 The unit that is resampled is the *row*: the same item in every language. Translations of one item are not
-independent, so a document is never drawn alone (cluster bootstrap; Davison & Hinkley 1997, section 3.8). All draws use
-one matrix of row counts, so everything computed with the same seed is paired: a difference of two checkpoints, or of
-two subsets, is the difference of their draws.
+independent, so a document is never drawn alone (cluster bootstrap; Davison & Hinkley 1997, section 3.8).
+All draws use one matrix of row counts, so everything computed with the same seed is paired: a difference of
+two checkpoints, or of two subsets, is the difference of their draws.
 
 Shapes: `rows` test rows, `draws` bootstrap draws, `columns` checkpoints (or checkpoint × group of languages).
 Accuracies are shares between 0 and 1 throughout; only the tables turn them into percent.
@@ -35,8 +35,8 @@ class Interval(NamedTuple):
 def draw_counts(rows: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.uint8]:
     """How often each row occurs in each bootstrap draw: shape (rows, draws), columns sum to `rows`.
 
-    Multinomial counts with equal probabilities, drawn as `rows` uniform indices a draw. The same arguments give the
-    same counts on every platform (PCG64).
+    Multinomial counts with equal probabilities, drawn as `rows` uniform indices a draw. The same arguments
+    give the same counts on every platform (PCG64).
     """
     if rows < 1 or draws < 1:
         raise ValueError(f"rows and draws must be positive, not {rows} and {draws}")
@@ -52,12 +52,14 @@ def draw_counts(rows: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.
     return counts
 
 
-def bootstrap_means(values: Floats, counts: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None = None) -> Floats:
+def bootstrap_means(
+    values: Floats, counts: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None = None
+) -> Floats:
     """Means of `values` over the resampled rows of a subset: shape (columns, draws), float32.
 
-    `values` has shape (rows, columns), `mask` (rows,) marks the subset (all rows by default). A draw's mean is
-    Σ w_r·v_r / Σ w_r over the subset's rows, with w the row counts of that draw; a draw that holds no row of the
-    subset is NaN. One matrix product a chunk of draws.
+    `values` has shape (rows, columns), `mask` (rows,) marks the subset (all rows by default). A draw's mean
+    is Σ w_r·v_r / Σ w_r over the subset's rows, with w the row counts of that draw; a draw that holds no
+    row of the subset is NaN. One matrix product a chunk of draws.
     """
     chosen = np.flatnonzero(mask) if mask is not None else np.arange(len(values))
     table = np.ascontiguousarray(values[chosen].T, dtype=np.float32)
@@ -72,9 +74,9 @@ def bootstrap_means(values: Floats, counts: npt.NDArray[np.uint8], mask: npt.NDA
 def intervals(draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
     """Expanded percentile intervals of the last axis: shape (..., 2).
 
-    Plain percentiles are too narrow for few clusters, by about √((n−1)/n)·z/t. The percentiles taken are therefore
-    Φ(−√(n/(n−1))·t(n−1)) and its mirror image (Hesterberg 2015, section 5.3, arXiv 1411.5279). NaN below 2 clusters
-    or where more than 5% of the draws are NaN.
+    Plain percentiles are too narrow for few clusters, by about √((n−1)/n)·z/t. The percentiles taken are
+    therefore Φ(−√(n/(n−1))·t(n−1)) and its mirror image (Hesterberg 2015, section 5.3, arXiv 1411.5279).
+    NaN below 2 clusters or where more than 5% of the draws are NaN.
     """
     draws = np.asarray(draws)
     if clusters < 2 or draws.shape[-1] == 0:
@@ -84,8 +86,13 @@ def intervals(draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
     expanded = float(stats.norm.cdf(quantile))
     missing = np.isnan(draws)
     if missing.any():
-        bounds = np.moveaxis(np.nanquantile(np.where(missing.all(-1, keepdims=True), 0, draws),
-                                            [expanded, 1 - expanded], axis=-1), 0, -1)
+        bounds = np.moveaxis(
+            np.nanquantile(
+                np.where(missing.all(-1, keepdims=True), 0, draws), [expanded, 1 - expanded], axis=-1
+            ),
+            0,
+            -1,
+        )
         bounds[missing.mean(axis=-1) > 0.05] = np.nan
         return bounds
     return np.moveaxis(np.quantile(draws, [expanded, 1 - expanded], axis=-1), 0, -1)
@@ -94,8 +101,8 @@ def intervals(draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
 def proportion_interval(value: float, draws: Floats, clusters: int, level: float = LEVEL) -> Interval:
     """Interval of an accuracy from its draws, with an exact bound where resampling has nothing to vary.
 
-    All right or all wrong gives draws that are all equal. The bound is then Clopper-Pearson's with the rows as trials:
-    1 − (α/2)^(1/n), the rule of three in its two-sided form.
+    All right or all wrong gives draws that are all equal. The bound is then Clopper-Pearson's with the rows
+    as trials: 1 − (α/2)^(1/n), the rule of three in its two-sided form.
     """
     low, high = intervals(draws, clusters, level)
     if clusters >= 1 and value in (0.0, 1.0):
@@ -107,13 +114,15 @@ def proportion_interval(value: float, draws: Floats, clusters: int, level: float
 def over_seeds(values: Floats, draws: Floats, seed: int = 0) -> Floats:
     """Draws of the mean over k seeds, with the seeds' own spread on top of the rows': shape (draws,).
 
-    `values` (k,) are the seeds' figures on the rows as they are, `draws` (k, draws) the same on resampled rows. A draw
-    is mean_s(draws[s]) + t·sd(values)/√k with t from Student's distribution with k−1 degrees of freedom.
+    `values` (k,) are the seeds' figures on the rows as they are, `draws` (k, draws) the same on resampled
+    rows. A draw is mean_s(draws[s]) + t·sd(values)/√k with t from Student's distribution with k−1 degrees
+    of freedom.
 
-    Drawing k seeds with replacement is the textbook form of the two-level bootstrap, but with the 3 to 5 seeds that
-    people train it is far too narrow (variance short by (k−1)/k, and normal instead of t tails: intervals that should
-    cover 95% cover about 75% with 3 seeds). The t form is its small-sample correction, the convolution of both
-    levels; like Behrens and Fisher's it errs towards too wide. With one seed there is no spread to add.
+    Drawing k seeds with replacement is the textbook form of the two-level bootstrap, but with the 3 to 5
+    seeds that people train it is far too narrow (variance short by (k−1)/k, and normal instead of t tails:
+    intervals that should cover 95% cover about 75% with 3 seeds). The t form is its small-sample
+    correction, the convolution of both levels; like Behrens and Fisher's it errs towards too wide. With one
+    seed there is no spread to add.
     """
     values, draws = np.asarray(values, float), np.asarray(draws)
     count = len(values)
@@ -127,13 +136,14 @@ def over_seeds(values: Floats, draws: Floats, seed: int = 0) -> Floats:
 def sign_flip_p(differences: npt.NDArray[np.integer[Any]]) -> float:
     """Exact two-sided p-value that paired differences of clusters are centred at 0.
 
-    `differences` (rows,) are integers: in how many languages A was right less in how many B was. Under the null the two
-    checkpoints are exchangeable in each row, so each difference keeps its size and flips its sign with probability ½,
-    all languages of a row together (Fisher 1935; Winkler 2014 for exchangeable blocks). p = P(|Σ ±d_r| ≥ |Σ d_r|).
+    `differences` (rows,) are integers: in how many languages A was right less in how many B was. Under the
+    null the two checkpoints are exchangeable in each row, so each difference keeps its size and flips its
+    sign with probability ½, all languages of a row together (Fisher 1935; Winkler 2014 for exchangeable
+    blocks). p = P(|Σ ±d_r| ≥ |Σ d_r|).
 
-    No sampling: Σ over rows of ±|d_r| is T less twice a sum of independent |d_r|·Bernoulli(½), T = Σ|d_r|, whose
-    probabilities are the inverse Fourier transform of Π_v ((1 + e^(−2πijv/M))/2)^m_v over the sizes v with their numbers
-    m_v. Absolute error is below 1e-14, which is also the least p-value returned.
+    No sampling: Σ over rows of ±|d_r| is T less twice a sum of independent |d_r|·Bernoulli(½), T = Σ|d_r|,
+    whose probabilities are the inverse Fourier transform of Π_v ((1 + e^(−2πijv/M))/2)^m_v over the sizes v
+    with their numbers m_v. Absolute error is below 1e-14, which is also the least p-value returned.
     """
     sizes = np.abs(np.asarray(differences, dtype=np.int64))
     if not sizes.any():
@@ -148,16 +158,19 @@ def sign_flip_p(differences: npt.NDArray[np.integer[Any]]) -> float:
     for size, times in zip(value.tolist(), number.tolist(), strict=True):
         transform *= ((1 + np.exp(-2j * np.pi * ((angle * size) % 1.0))) / 2) ** times
     probability = np.fft.irfft(transform, points)[: total + 1]
-    tail = probability[: (total - observed) // 2 + 1].sum()  # sums ≤ −observed; the other tail is its mirror image
+    tail = probability[
+        : (total - observed) // 2 + 1
+    ].sum()  # sums ≤ −observed; the other tail is its mirror image
     return float(min(1.0, max(2 * tail if observed else 1.0, 1e-14)))
 
 
 def seeds_p(values: Floats, row_variance: float) -> float:
     """Two-sided p-value that a mean of k seeds' paired deltas is 0, for seeds *and* rows as samples.
 
-    t = mean / √(row_variance + s²/k), `row_variance` being the variance of the mean over resampled rows, with
-    Satterthwaite's degrees of freedom where only the seeds' part is uncertain: (k−1)·(total / (s²/k))². A permutation
-    over k seeds has no value below 2^(1−k), so it could never tell anything for the usual 3.
+    t = mean / √(row_variance + s²/k), `row_variance` being the variance of the mean over resampled rows,
+    with Satterthwaite's degrees of freedom where only the seeds' part is uncertain: (k−1)·(total /
+    (s²/k))². A permutation over k seeds has no value below 2^(1−k), so it could never tell anything for the
+    usual 3.
     """
     values = np.asarray(values, float)
     count = len(values)
@@ -172,7 +185,7 @@ def seeds_p(values: Floats, row_variance: float) -> float:
     return float(max(2 * stats.t.sf(mean / math.sqrt(total), freedom), 1e-14))
 
 
-def holm(p_values: Sequence[float]) -> Floats:
+def holm(p_values: Sequence[float] | Floats) -> Floats:
     """Holm's step-down adjustment (Holm 1979): family-wise error at most α under any dependence.
 
     NaN (a comparison that was not made) stays NaN and does not count.
@@ -186,12 +199,15 @@ def holm(p_values: Sequence[float]) -> Floats:
     return adjusted
 
 
-def pairwise_p(values: Floats, seed_variance: Floats | None = None, seed_freedom: Floats | None = None) -> Floats:
+def pairwise_p(
+    values: Floats, seed_variance: Floats | None = None, seed_freedom: Floats | None = None
+) -> Floats:
     """p-values of all paired differences between columns: shape (columns, columns), ones on the diagonal.
 
-    The t-test of the mean of row differences, all pairs from one covariance matrix (rows are the clusters, n−1 degrees
-    of freedom): the large-sample form of `sign_flip_p`, used where the pairs are thousands. `seed_variance` (columns,)
-    and `seed_freedom` add the variance of a mean over seeds; degrees of freedom are then Welch-Satterthwaite's.
+    The t-test of the mean of row differences, all pairs from one covariance matrix (rows are the clusters,
+    n−1 degrees of freedom): the large-sample form of `sign_flip_p`, used where the pairs are thousands.
+    `seed_variance` (columns,) and `seed_freedom` add the variance of a mean over seeds; degrees of freedom
+    are then Welch-Satterthwaite's.
     """
     rows, columns = values.shape
     if rows < 2:
@@ -228,10 +244,10 @@ class Ranks(NamedTuple):
 def ranks(means: Floats, p_values: Floats, alpha: float = 1 - LEVEL) -> Ranks:
     """Ranks with their uncertainty, from all pairwise p-values (adjusted here by Holm over the pairs).
 
-    Best rank: 1 + how many columns are significantly better; worst: how many are not significantly worse. Both bounds
-    hold for all columns at once with confidence 1−α (Mogstad, Romano, Shaikh & Wilhelm 2024 with Holm's steps). Two
-    columns share a letter exactly if they cannot be told apart (compact letter display by insertion and absorption,
-    Piepho 2004); letters begin with the best.
+    Best rank: 1 + how many columns are significantly better; worst: how many are not significantly worse.
+    Both bounds hold for all columns at once with confidence 1−α (Mogstad, Romano, Shaikh & Wilhelm 2024
+    with Holm's steps). Two columns share a letter exactly if they cannot be told apart (compact letter
+    display by insertion and absorption, Piepho 2004); letters begin with the best.
     """
     columns = len(means)
     upper = np.triu_indices(columns, 1)
@@ -248,7 +264,9 @@ def ranks(means: Floats, p_values: Floats, alpha: float = 1 - LEVEL) -> Ranks:
 
 
 def _letters(different: npt.NDArray[np.bool_], order: list[int]) -> list[str]:
-    """Letters of the sets of columns that are pairwise not different; sets are bit masks over the sorted positions."""
+    """Letters of the sets of columns that are pairwise not different; sets are bit masks over the sorted
+    positions.
+    """
     columns = len(order)
     sets = [(1 << columns) - 1] if columns else []
     for second in range(columns):

@@ -1,0 +1,141 @@
+"""Predictions with a known truth, made in memory or written as a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from xscale.evaluation.predictions import SCHEMA, Predictions, write_predictions
+from xscale.leaderboard.panels import Result, scores_of
+from xscale.manifest import Entry
+
+LANGUAGES = ("de", "en", "sw", "tr")
+ANCHOR = "a" * 64
+
+
+def entry(identity: str, **fields: Any) -> Entry:
+    """A manifest entry with plain defaults."""
+    given = {
+        "model": "xscale",
+        "model_args": {"pretrained": f"checkpoints/{identity}"},
+        "base": "e5",
+        "seed": 0,
+        "targets": {"xnli": ["mnli"], "xcopa": ["copa"]},
+    } | fields
+    return Entry(id=identity, **given)
+
+
+def ladder(
+    sizes: Sequence[int] = (0, 512, 2048), seeds: Sequence[int] = (0,), task: str = "snli"
+) -> list[Entry]:
+    """Entries of a ladder, each with its baseline."""
+    return [
+        entry(
+            f"{task}-{size}-s{seed}",
+            size=size,
+            seed=seed,
+            intermediate=[task] if size else [],
+            baseline=None if size == 0 else f"{task}-0-s{seed}",
+        )
+        for seed in seeds
+        for size in sizes
+    ]
+
+
+def labels(rows: int, choices: int = 3) -> np.ndarray:
+    """Labels in equal numbers, in a fixed order."""
+    return np.arange(rows) % choices
+
+
+def answers(right: np.ndarray, truth: np.ndarray, choices: int = 3) -> np.ndarray:
+    """Predictions that are right exactly where `right` (rows, languages) says so."""
+    return np.where(right, truth[:, None], (truth[:, None] + 1) % choices).astype(np.int8)
+
+
+def correlated(
+    rows: int,
+    languages: int,
+    accuracy: float | np.ndarray,
+    share: float,
+    rng: np.random.Generator,
+    item: np.ndarray | None = None,
+) -> np.ndarray:
+    """Right or wrong (rows, languages) with probability `accuracy`; `share` of the latent variance is the
+    row's.
+    """
+    from scipy.stats import norm
+
+    common = rng.standard_normal((rows, 1)) if item is None else item
+    latent = np.sqrt(share) * common + np.sqrt(1 - share) * rng.standard_normal((rows, languages))
+    return latent < norm.ppf(np.broadcast_to(np.asarray(accuracy, float), (rows,)))[:, None]
+
+
+def table(parts: Mapping[str, tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]]) -> pa.Table:
+    """A prediction table: target -> languages, rows (n,), labels (n,), predictions (n, languages)."""
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    for target, (languages, rows, truth, predicted) in parts.items():
+        for index, language in enumerate(languages):
+            columns["target"] += [target] * len(rows)
+            columns["task"] += [f"{target}_ood_{language}"] * len(rows)
+            columns["language"] += [language] * len(rows)
+            columns["row"] += rows.tolist()
+            columns["label"] += truth.tolist()
+            columns["prediction"] += predicted[:, index].tolist()
+            columns["logprobs"] += [[-1.0, -1.0, -1.0]] * len(rows)
+    return pa.table(columns, schema=SCHEMA)
+
+
+def info(identity: str, languages: Mapping[str, Sequence[str]], **fields: Any) -> dict[str, Any]:
+    """What the store records beside predictions."""
+    return {
+        "checkpoint": identity,
+        "source": "hub",
+        "lm_eval": "0.4.13",
+        "weights": None,
+        "fingerprints": {
+            target: {code: f"{target}-{code}" for code in codes} for target, codes in languages.items()
+        },
+        "anchors": dict.fromkeys(languages, ANCHOR),
+        "task_versions": dict.fromkeys(languages, "1.0"),
+        "limit": dict.fromkeys(languages),
+    } | fields
+
+
+def predictions(
+    right: np.ndarray,
+    *,
+    identity: str = "x",
+    target: str = "xnli",
+    languages: Sequence[str] = LANGUAGES,
+    rows: np.ndarray | None = None,
+    choices: int = 3,
+    **fields: Any,
+) -> Predictions:
+    """Predictions of one target that are right exactly where `right` (rows, languages) says so."""
+    numbers = np.arange(len(right)) if rows is None else rows
+    truth = labels(int(numbers.max()) + 1, choices)[numbers]
+    made = table({target: (languages, numbers, truth, answers(right, truth, choices))})
+    return Predictions(made, info(identity, {target: languages}, **fields))
+
+
+def result(made: Entry, right: np.ndarray, **options: Any) -> Result:
+    """A loaded result, as `load_results` gives it."""
+    stored = predictions(right, identity=made.id, **options)
+    return Result(made, "ok", scores=scores_of(stored), info=stored.info)
+
+
+def halves(target: str, anchor: str) -> dict[str, np.ndarray]:
+    """ID is the even rows, OOD the odd ones, `few` every tenth."""
+    rows = np.arange(10_000)
+    return {"id": rows[::2], "ood": rows[1::2], "few": rows[::10]}
+
+
+def store(folder: Path, made: Entry, stored: Predictions) -> None:
+    """Write predictions where `load_results` looks for them."""
+    path = folder / made.id / "predictions.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_predictions(path, stored.table, stored.info)

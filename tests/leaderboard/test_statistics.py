@@ -1,0 +1,173 @@
+"""Statistics against independent computations, and by simulation against a known truth."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+from synthetic import correlated
+
+from xscale.leaderboard import statistics as st
+
+
+def test_counts_are_multinomial_and_repeatable() -> None:
+    counts = st.draw_counts(300, 400, seed=3)
+    assert counts.shape == (300, 400)
+    assert (counts.sum(axis=0, dtype=int) == 300).all()
+    assert (counts == st.draw_counts(300, 400, seed=3)).all()
+    assert (counts != st.draw_counts(300, 400, seed=4)).any()
+    assert abs(counts.var() - (1 - 1 / 300)) < 0.02  # of a binomial with 300 trials of 1/300
+
+
+def test_means_equal_a_loop_over_draws() -> None:
+    rng = np.random.default_rng(0)
+    values, mask = rng.random((50, 3)), rng.random(50) < 0.4
+    counts = st.draw_counts(50, 30, seed=1)
+    draws = st.bootstrap_means(values, counts, mask)
+    for draw in range(30):
+        picked = np.repeat(np.arange(50), counts[:, draw])
+        picked = picked[mask[picked]]
+        assert np.allclose(draws[:, draw], values[picked].mean(axis=0), atol=1e-6)
+
+
+def test_a_draw_without_rows_of_the_subset_is_undefined() -> None:
+    mask = np.zeros(20, bool)
+    mask[3] = True
+    draws = st.bootstrap_means(np.ones((20, 1)), st.draw_counts(20, 500), mask)
+    assert 0.3 < np.isnan(draws).mean() < 0.42  # (1 - 1/20)^20 = 36%
+    assert np.isnan(st.intervals(draws, 1)).all()
+
+
+def test_interval_agrees_with_the_normal_one_for_many_rows() -> None:
+    values = np.random.default_rng(0).random((4000, 2)) < [0.3, 0.6]
+    bounds = st.intervals(st.bootstrap_means(values, st.draw_counts(4000)), 4000)
+    error = np.sqrt(values.mean(axis=0) * (1 - values.mean(axis=0)) / 4000)
+    expected = values.mean(axis=0)[:, None] + np.array([-1.96, 1.96]) * error[:, None]
+    assert np.allclose(bounds, expected, atol=0.0015)
+
+
+def test_all_right_has_the_exact_bound() -> None:
+    low, high = st.proportion_interval(1.0, np.ones(100), 60)
+    assert high == 1.0
+    assert low == pytest.approx(stats.beta.ppf(0.025, 60, 1))  # Clopper-Pearson
+    assert st.proportion_interval(0.0, np.zeros(100), 60) == pytest.approx((0.0, 1 - low))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sign_flip_equals_enumeration(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    differences = rng.integers(-4, 5, size=11)
+    flips = np.array(list(itertools.product((-1, 1), repeat=11)))
+    sums = np.abs(flips @ np.abs(differences))
+    expected = (sums >= abs(differences.sum())).mean()
+    assert st.sign_flip_p(differences) == pytest.approx(expected, abs=1e-12)
+
+
+def test_sign_flip_of_single_answers_is_the_sign_test() -> None:
+    differences = np.array([1] * 40 + [-1] * 22 + [0] * 100)
+    assert st.sign_flip_p(differences) == pytest.approx(stats.binomtest(40, 62).pvalue)
+    assert st.sign_flip_p(differences * 7) == pytest.approx(stats.binomtest(40, 62).pvalue)
+
+
+def test_sign_flip_agrees_with_scipys_permutations() -> None:
+    rng = np.random.default_rng(5)
+    first, second = rng.integers(0, 16, 400), rng.integers(0, 16, 400)
+    second = np.where(rng.random(400) < 0.7, first, second)
+    expected = stats.permutation_test(
+        (first, second),
+        lambda a, b, axis: (a - b).mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        rng=np.random.default_rng(1),
+    ).pvalue
+    assert st.sign_flip_p(first - second) == pytest.approx(expected, abs=0.012)
+
+
+def test_no_difference_and_a_large_one() -> None:
+    assert st.sign_flip_p(np.zeros(10, int)) == 1.0
+    assert st.sign_flip_p(np.array([3, -3])) == 1.0
+    assert st.sign_flip_p(np.full(5010, 15)) == 1e-14
+
+
+def test_holm_on_a_worked_example() -> None:
+    assert st.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm 1979
+    adjusted = st.holm([0.02, float("nan"), 0.9])
+    assert adjusted[[0, 2]] == pytest.approx([0.04, 0.9])
+    assert np.isnan(adjusted[1])
+    assert len(st.holm([])) == 0
+
+
+def test_pairwise_equals_paired_t_tests() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.random((80, 1)) + 0.3 * rng.standard_normal((80, 4)) + [0, 0.05, 0.1, 0.3]
+    p = st.pairwise_p(values)
+    for i, j in itertools.combinations(range(4), 2):
+        assert p[i, j] == pytest.approx(stats.ttest_rel(values[:, i], values[:, j]).pvalue, rel=1e-6)
+
+
+def test_two_equal_columns_cannot_be_told_apart() -> None:
+    values = np.repeat(np.random.default_rng(0).random((50, 1)), 2, axis=1)
+    assert st.pairwise_p(values)[0, 1] == 1.0
+
+
+def test_ranks_and_letters() -> None:
+    means = np.array([0.5, 0.9, 0.6, 0.55])
+    p = np.full((4, 4), 1e-6)
+    p[0, 3] = p[3, 0] = p[2, 3] = p[3, 2] = (
+        0.5  # 0.55 can be told from neither neighbour, but these from each other
+    )
+    found = st.ranks(means, p)
+    assert found.best == [3, 1, 2, 2]
+    assert found.worst == [4, 1, 3, 4]
+    assert found.groups == ["c", "a", "b", "bc"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_letters_are_shared_exactly_by_those_that_cannot_be_told_apart(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    means = rng.random(9)
+    p = np.triu(rng.random((9, 9)) ** 6, 1)
+    p = p + p.T
+    found = st.ranks(means, p)
+    upper = np.triu_indices(9, 1)
+    adjusted = st.holm(p[upper])
+    for i, j, value in zip(*upper, adjusted, strict=True):
+        assert bool(set(found.groups[i]) & set(found.groups[j])) == (value > 0.05)
+
+
+def test_one_seed_adds_nothing_and_several_widen() -> None:
+    draws = np.random.default_rng(0).normal(0.5, 0.01, (3, 5000))
+    assert (st.over_seeds(np.array([0.5]), draws[:1]) == draws[0]).all()
+    narrow = st.intervals(st.over_seeds(np.array([0.5, 0.5, 0.5]), draws), 1000)
+    wide = st.intervals(st.over_seeds(np.array([0.4, 0.5, 0.6]), draws), 1000)
+    t_interval = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
+    assert np.ptp(narrow) < 0.03
+    assert np.ptp(wide) / 2 == pytest.approx(t_interval, rel=0.1)
+
+
+def test_seeds_p_without_row_noise_is_the_t_test() -> None:
+    deltas = np.array([0.02, 0.05, 0.03])
+    assert st.seeds_p(deltas, 0.0) == pytest.approx(stats.ttest_1samp(deltas, 0).pvalue)
+    assert st.seeds_p(deltas, 1e-3) > st.seeds_p(deltas, 0.0)
+
+
+def test_a_document_interval_is_too_narrow_on_parallel_items() -> None:
+    """The interval that takes translations for independent items covers far less than 95%, the cluster one
+    does not.
+    """
+    cluster, naive = coverage(rows=300, languages=12, draws=800, repeats=400, seed=0)
+    assert 0.92 <= cluster <= 0.98  # ± 2.7 standard errors of 400 repeats
+    assert naive < 0.80
+
+
+def coverage(rows: int, languages: int, draws: int, repeats: int, seed: int) -> tuple[float, float]:
+    """How often the cluster interval and the per-document interval hold the true accuracy 0.6."""
+    rng = np.random.default_rng(seed)
+    counts = st.draw_counts(rows, draws, seed)
+    scores = np.stack([correlated(rows, languages, 0.6, 0.5, rng) for _ in range(repeats)]).mean(axis=2).T
+    bounds = st.intervals(st.bootstrap_means(scores, counts), rows)
+    cluster = ((bounds[:, 0] <= 0.6) & (bounds[:, 1] >= 0.6)).mean()
+    means = scores.mean(axis=0)
+    half = 1.96 * np.sqrt(means * (1 - means) / (rows * languages))
+    return float(cluster), float((np.abs(means - 0.6) <= half).mean())

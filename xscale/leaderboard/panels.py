@@ -1,0 +1,361 @@
+"""From stored predictions to panels: checkpoints that answered exactly the same rows of the same data.
+
+Only checkpoints of one panel are ever compared or share a column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness_tasks.sources import DataError
+from xscale.errors import UserError
+from xscale.evaluation.predictions import Predictions, read_predictions
+from xscale.manifest import Entry, Manifest
+
+PREDICTIONS = "predictions.parquet"
+TARGET_NAMES = {"xnli": "XNLI", "xcopa": "XCOPA"}
+SUBSET_NAMES = {"all": "acc", "id": "ID", "ood": "OOD"}
+Membership = Callable[[str, str], Mapping[str, npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one checkpoint answered on one target, as matrices of shape (rows, languages).
+
+    `rows` are indices of the official test split, ascending, the same in every language. `note` says what
+    had to be left out to make them so.
+    """
+
+    languages: tuple[str, ...]
+    rows: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int8]
+    predictions: npt.NDArray[np.int8]
+    source: str
+    anchor: str
+    version: str
+    limit: int | None
+    fingerprints: Mapping[str, str]
+    note: str | None = None
+
+    def only(self, languages: Sequence[str]) -> Scores | None:
+        """The same for some of the languages, in the order of this one; None where it has none of them."""
+        kept = [index for index, code in enumerate(self.languages) if code in languages]
+        if not kept:
+            return None
+        codes = tuple(self.languages[index] for index in kept)
+        return replace(
+            self,
+            languages=codes,
+            labels=self.labels[:, kept],
+            predictions=self.predictions[:, kept],
+            fingerprints={code: self.fingerprints.get(code, "") for code in codes},
+        )
+
+    @cached_property
+    def data_key(self) -> tuple[str, ...]:
+        """What two checkpoints must share to be compared; see `KEY_PARTS` for what each part is."""
+        prints = ",".join(f"{code}={self.fingerprints.get(code, '')}" for code in self.languages)
+        rows = hashlib.sha256(np.ascontiguousarray(self.rows, np.int32).tobytes()).hexdigest()
+        return self.anchor, " ".join(self.languages), _sha(prints), self.version, rows
+
+
+KEY_PARTS = ("English labels", "languages", "texts", "task version", "rows")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A manifest entry with what is known of its predictions.
+
+    `status` is "ok", "missing" (never evaluated), "stale" (made with other weights or an older task) or
+    "damaged"; `problem` is one line for a person. `scores` is empty unless the status is "ok".
+    """
+
+    entry: Entry
+    status: str
+    problem: str | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_results(manifest: Manifest, results_folder: Path) -> list[Result]:
+    """The predictions of every manifest entry, in the manifest's order. Never raises for a missing or bad
+    file.
+    """
+    return [_load(entry, results_folder / entry.id / PREDICTIONS) for entry in manifest.entries]
+
+
+def _load(entry: Entry, path: Path) -> Result:
+    if not path.is_file():
+        return Result(entry, "missing", "not evaluated yet; run `xscale eval`")
+    try:
+        stored = read_predictions(path)
+        scores = scores_of(stored)
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        return Result(
+            entry,
+            "damaged",
+            str(error)
+            if isinstance(error, UserError)
+            else f"{path}: damaged ({error}); delete its folder and run `xscale eval` again",
+        )
+    stale = _stale(entry, stored.info)
+    if stale:
+        return Result(entry, "stale", f"{stale}; run `xscale eval` again", info=stored.info)
+    return Result(entry, "ok", scores=scores, info=stored.info)
+
+
+def _stale(entry: Entry, info: Mapping[str, Any]) -> str | None:
+    """Why these predictions are not the entry's any more, or None."""
+    weights, revision = info.get("weights"), entry.model_args.get("revision")
+    if entry.sha256 and weights and entry.sha256 != weights:
+        return "evaluated with other weights"
+    pinned = isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision) is not None
+    if not entry.sha256 and pinned and weights and str(revision) not in str(weights):
+        return f"evaluated at another revision than {revision}"
+    return None
+
+
+def scores_of(stored: Predictions) -> dict[str, Scores]:
+    """Matrices by target. Raises ValueError where a document occurs twice or a label is no choice."""
+    table, info = stored.table, stored.info
+    columns = {name: table.column(name).combine_chunks() for name in ("target", "language")}
+    targets, languages = (columns[name].dictionary_encode() for name in ("target", "language"))
+    target_codes = targets.indices.to_numpy(zero_copy_only=False)
+    language_codes = languages.indices.to_numpy(zero_copy_only=False)
+    row, label, answer = (table.column(name).to_numpy() for name in ("row", "label", "prediction"))
+    names = languages.dictionary.to_pylist()
+    result = {}
+    for number, target in enumerate(targets.dictionary.to_pylist()):
+        here = target_codes == number
+        result[target] = _matrices(
+            target,
+            [names[code] for code in range(len(names))],
+            language_codes[here],
+            row[here],
+            label[here],
+            answer[here],
+            info,
+        )
+    return result
+
+
+def _matrices(
+    target: str, names: Sequence[str], codes: Any, row: Any, label: Any, answer: Any, info: Mapping[str, Any]
+) -> Scores:
+    if label.min() < 0 or row.min() < 0:
+        raise ValueError(f"{target}: a label or row below 0")
+    present = sorted({names[code] for code in np.unique(codes)})
+    parts = {}
+    for code in np.unique(codes):
+        here = np.flatnonzero(codes == code)
+        ordered = here[np.argsort(row[here], kind="stable")]
+        if (np.diff(row[ordered]) == 0).any():
+            raise ValueError(f"{target}: a row occurs twice in {names[code]}")
+        parts[names[code]] = ordered
+    rows = row[parts[present[0]]]
+    for language in present[1:]:
+        rows = np.intersect1d(rows, row[parts[language]], assume_unique=True)
+    most = max(len(part) for part in parts.values())
+    note = None
+    if any(len(part) != len(rows) for part in parts.values()):
+        odd = [language for language in present if len(parts[language]) != most]
+        note = (
+            f"languages differ in their rows ({', '.join(odd) or 'other rows'}): "
+            f"{len(rows):,} of {most:,} rows are in all of them and count"
+        )
+        if not len(rows):
+            raise ValueError(f"{target}: the languages have no row in common")
+    kept = {language: part[np.isin(row[part], rows, assume_unique=True)] for language, part in parts.items()}
+    limits, fingerprints = info.get("limit") or {}, (info.get("fingerprints") or {}).get(target) or {}
+    return Scores(
+        languages=tuple(present),
+        rows=rows.astype(np.int32),
+        labels=np.stack([label[kept[language]] for language in present], axis=1).astype(np.int8),
+        predictions=np.stack([answer[kept[language]] for language in present], axis=1).astype(np.int8),
+        source=str(info.get("source") or "unknown"),
+        anchor=str((info.get("anchors") or {}).get(target) or "unknown"),
+        version=str((info.get("task_versions") or {}).get(target) or "unknown"),
+        limit=limits.get(target) if isinstance(limits, dict) else limits,
+        fingerprints={language: str(fingerprints.get(language, "")) for language in present},
+        note=note,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Checkpoints of one target that were evaluated on the same rows of the same data.
+
+    Shapes: `labels` (rows, languages); `predictions` and `correct` (checkpoints, rows, languages); each of
+    `masks` (rows,). `masks` holds "all" and then every subset that has a row here.
+    """
+
+    target: str
+    number: int  # 1 for the panel of this target with most checkpoints
+    key: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    languages: tuple[str, ...]
+    rows: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int8]
+    predictions: npt.NDArray[np.int8]
+    masks: Mapping[str, npt.NDArray[np.bool_]]
+    sources: tuple[str, ...]
+    limits: tuple[int | None, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def bundled(self) -> bool:
+        """Whether this is the suite that ships with xscale, which is not the published test set."""
+        return "bundled" in self.sources
+
+    @property
+    def ids(self) -> list[str]:
+        """The checkpoints' ids, in the order of the first axis."""
+        return [entry.id for entry in self.entries]
+
+    @cached_property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Which documents each checkpoint got right."""
+        return np.asarray(self.predictions == self.labels)
+
+    def right(self, languages: Sequence[str] | None = None) -> npt.NDArray[np.int16]:
+        """In how many of the languages each checkpoint got a row right: shape (checkpoints, rows)."""
+        chosen = self.correct if languages is None else self.correct[:, :, self.language_indices(languages)]
+        return np.asarray(chosen.sum(axis=2, dtype=np.int16))
+
+    def language_indices(self, languages: Sequence[str]) -> list[int]:
+        """Positions of those of `languages` that the panel has."""
+        return [index for index, code in enumerate(self.languages) if code in languages]
+
+    def commonest_label(self, subset: str = "all", languages: Sequence[str] | None = None) -> float:
+        """Accuracy of always answering the commonest label of the subset."""
+        chosen = self.labels if languages is None else self.labels[:, self.language_indices(languages)]
+        values = chosen[self.masks[subset]].ravel()
+        return float(np.bincount(values).max() / len(values)) if len(values) else float("nan")
+
+    @property
+    def title(self) -> str:
+        """One line: target, source, languages, rows. The bundled suite is named as such."""
+        name = TARGET_NAMES.get(self.target, self.target)
+        what = f"{name}-like, BUNDLED SUITE (not {name})" if self.bundled else name
+        languages = self.languages[0] if len(self.languages) == 1 else f"{len(self.languages)} languages"
+        limited = ", limited" if any(limit is not None for limit in self.limits) else ""
+        source = "" if self.bundled else f", source {' and '.join(self.sources)}"
+        return f"{what}: {languages}, {len(self.rows):,} rows{limited}{source}"
+
+
+def build_panels(
+    results: Iterable[Result],
+    *,
+    targets: Sequence[str] | None = None,
+    languages: Sequence[str] | None = None,
+    membership: Membership | None = None,
+) -> list[Panel]:
+    """Group the results that can be compared; panels of a target stand together, the fullest first.
+
+    `languages` restricts every checkpoint to those (checkpoints that were evaluated on different sets of
+    languages may become comparable). `membership(target, anchor)` gives the subsets' rows, by default those
+    that ship with the tasks. Raises `UserError` where no result has one of the targets or languages.
+    """
+    lookup = membership or default_membership
+    grouped: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, Scores]]] = {}
+    seen: set[str] = set()
+    spoken: set[str] = set()
+    for result in results:
+        for target, scores in result.scores.items():
+            seen.add(target)
+            if targets is not None and target not in targets:
+                continue
+            spoken.update(scores.languages)
+            chosen = scores if languages is None else scores.only(languages)
+            if chosen is not None:
+                grouped.setdefault((target, chosen.data_key), []).append((result.entry, chosen))
+    if seen:
+        _known("target", targets, seen)
+        _known("language", languages, spoken)
+    order = [*TARGET_NAMES, *sorted({target for target, _ in grouped} - set(TARGET_NAMES))]
+    panels = []
+    for target in order:
+        members = [(key, group) for (name, key), group in grouped.items() if name == target]
+        members.sort(key=lambda item: -len(item[1]))
+        panels += [
+            _panel(target, number, key, group, lookup) for number, (key, group) in enumerate(members, 1)
+        ]
+    return panels
+
+
+def _known(what: str, asked: Sequence[str] | None, there: set[str]) -> None:
+    for name in asked or ():
+        if name not in there:
+            raise UserError(f"no result has the {what} {name!r}; there are: {', '.join(sorted(there))}")
+
+
+def _panel(
+    target: str,
+    number: int,
+    key: tuple[str, ...],
+    group: Sequence[tuple[Entry, Scores]],
+    membership: Membership,
+) -> Panel:
+    first = group[0][1]
+    notes = [f"{entry.id}: {scores.note}" for entry, scores in group if scores.note]
+    if (first.labels != first.labels[:, :1]).any():
+        notes.append("labels differ between languages; each language counts with its own")
+    masks = {"all": np.ones(len(first.rows), bool)}
+    try:
+        for name, rows in membership(target, first.anchor).items():
+            mask = np.isin(first.rows, rows)
+            if mask.any():
+                masks[name] = mask
+    except DataError as error:
+        notes.append(f"no subsets: {error}")
+    return Panel(
+        target=target,
+        number=number,
+        key=key,
+        entries=tuple(entry for entry, _ in group),
+        languages=first.languages,
+        rows=first.rows,
+        labels=first.labels,
+        predictions=np.stack([scores.predictions for _, scores in group]),
+        masks=masks,
+        sources=tuple(sorted({scores.source for _, scores in group})),
+        limits=tuple(sorted({scores.limit for _, scores in group}, key=str)),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def differences(first: Panel, second: Panel) -> str:
+    """In words, why two panels of one target are not compared."""
+    parts = [
+        part for part, mine, other in zip(KEY_PARTS, first.key, second.key, strict=True) if mine != other
+    ]
+    detail = {
+        "languages": f"languages {' '.join(first.languages)} against {' '.join(second.languages)}",
+        "rows": f"{len(first.rows):,} rows against {len(second.rows):,}"
+        if len(first.rows) != len(second.rows)
+        else "other rows",
+        "task version": f"task version {first.key[3]} against {second.key[3]}",
+    }
+    if "languages" in parts and "texts" in parts:
+        parts.remove("texts")  # other languages have other texts; that says nothing more
+    return "; ".join(detail.get(part, f"other {part}") for part in parts)
+
+
+def default_membership(target: str, anchor: str) -> Mapping[str, npt.NDArray[Any]]:
+    """The subsets that ship with the tasks (`harness_tasks.subsets.load_membership`)."""
+    from harness_tasks.subsets import load_membership
+
+    return load_membership(target, anchor)
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

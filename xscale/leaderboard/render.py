@@ -1,0 +1,548 @@
+"""Boards as text: terminal, Markdown, LaTeX, CSV, JSON, HTML.
+
+Percent with one decimal for people; CSV and JSON hold shares. Whatever comes from a manifest is shown as
+text: control and direction characters become visible escapes, and each format's own special characters are
+escaped.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from xscale.errors import UserError
+from xscale.leaderboard.panels import SUBSET_NAMES
+from xscale.leaderboard.table import Board, Delta, Estimate, Row, Table, to_json
+
+FORMATS = ("simple", "github", "latex_booktabs", "csv", "json", "html")
+WIDTH = 80
+_NONE = "-"
+Cells = list[list[str]]
+
+
+def render(board: Board, format: str = "simple", *, wide: bool = False, width: int = WIDTH) -> str:
+    """The board as text in one of `FORMATS`; raises `UserError` for another.
+
+    "simple" keeps to `width` columns: it leaves out columns that say the same in every row, then shortens
+    names, and lays a breakdown out in several parts. `wide` shows every column whole in all formats for
+    people.
+    """
+    if format not in FORMATS:
+        raise UserError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
+    if format == "json":
+        return json.dumps(to_json(board), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if format == "csv":
+        return _csv(board)
+    narrow = None if wide or format != "simple" else max(width, 40)
+    parts = [_table(table, format, wide, narrow) for table in board.tables]
+    if not board.tables:
+        parts.append(_text("No results to show.", format))
+    parts.append(_notes(board, format, narrow))
+    joined = "\n\n".join(part for part in parts if part) + "\n"
+    return f'<section class="xscale-board">\n{joined}</section>\n' if format == "html" else joined
+
+
+def percent(value: float, signed: bool = False) -> str:
+    """A share as percent with one decimal; "-" where undefined."""
+    if math.isnan(value):
+        return _NONE
+    rounded = round(100 * value, 1) + 0.0
+    return f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
+
+
+def span(item: Estimate | Delta, signed: bool = False) -> str:
+    """An interval as "[low, high]" in percent."""
+    if math.isnan(item.low):
+        return _NONE
+    return f"[{percent(item.low, signed)}, {percent(item.high, signed)}]"
+
+
+def visible(text: object, longest: int | None = None) -> str:
+    """Text that cannot act on the reader's screen: control and direction characters as escapes, one line.
+
+    Longer texts than `longest` are cut in the middle.
+    """
+    shown = "".join(
+        f"\\u{ord(character):04x}"
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else character
+        for character in str(text)
+    )
+    if longest is not None and len(shown) > longest:
+        head = (longest - 1) // 2
+        shown = shown[:head] + "…" + shown[len(shown) - (longest - 1 - head) :]
+    return shown
+
+
+def subset_name(name: str) -> str:
+    """The heading of a subset's column."""
+    return SUBSET_NAMES.get(name, name)
+
+
+def intermediate_name(row: Row) -> str:
+    """Intermediate tasks, in the order that they were trained in."""
+    return "+".join(row.intermediate) or _NONE
+
+
+def seeds_name(row: Row) -> str:
+    """The seed, or how many there are."""
+    return (
+        _NONE if not row.seeds else str(row.seeds[0]) if len(row.seeds) == 1 else f"mean of {len(row.seeds)}"
+    )
+
+
+def delta_text(delta: Delta) -> str:
+    """A delta in points, with a star where its corrected p-value is at most 5%."""
+    return percent(delta.value, signed=True) + ("*" if delta.significant else "")
+
+
+def rank_text(row: Row) -> str:
+    """The ranks that a checkpoint can have, "2" or "2-4"."""
+    if row.rank is None:
+        return _NONE
+    return str(row.rank[0]) if row.rank[0] == row.rank[1] else f"{row.rank[0]}-{row.rank[1]}"
+
+
+def _identity(table: Table) -> list[tuple[str, Callable[[Row], str]]]:
+    """The columns that say which checkpoint a row is; the id stands in for a base that is unknown or not
+    enough.
+    """
+    labels = [(row.base, row.intermediate, row.size, row.seeds, row.targets) for row in table.rows]
+    columns: list[tuple[str, Callable[[Row], str]]] = []
+    if len(set(labels)) < len(labels):
+        columns.append(("id", lambda row: visible(row.id)))
+    columns += [
+        ("base", lambda row: visible(row.base if row.base is not None else row.id)),
+        ("intermediate", lambda row: visible(intermediate_name(row))),
+        ("tuned on", lambda row: visible("+".join(row.targets) or _NONE)),
+        ("N", lambda row: _NONE if row.size is None else f"{row.size:,}"),
+        ("seed", seeds_name),
+    ]
+    return columns
+
+
+def _columns(table: Table, wide: bool) -> tuple[list[str], Cells, Cells]:
+    """Headings, a line of cells for each checkpoint, and the lines that every shown subset needs."""
+    identity = _identity(table)
+    if wide and identity[0][0] != "id":
+        identity.insert(0, ("id", lambda row: visible(row.id)))
+    heads = [name for name, _ in identity]
+    lines = [[cell(row) for _, cell in identity] for row in table.rows]
+    rows_line = ["rows", *[""] * (len(heads) - 1)]
+    common_line = ["commonest label", *[""] * (len(heads) - 1)]
+
+    def add(head: str, cells: Sequence[str], rows: str = "", common: str = "") -> None:
+        heads.append(head)
+        for line, cell in zip(lines, cells, strict=True):
+            line.append(cell)
+        rows_line.append(rows)
+        common_line.append(common)
+
+    names = list(table.subsets)
+    first = [name for name in ("all", "id", "ood") if name in names]
+    order = [*first, "gap", *[name for name in names if name not in first]]
+    for name in order:
+        if name == "gap":
+            if any(row.gap is not None for row in table.rows):
+                gaps = [row.gap for row in table.rows]
+                add("gap", [percent(gap.value, True) if gap else _NONE for gap in gaps])
+                if wide:
+                    add("95%", [span(gap, True) if gap else _NONE for gap in gaps])
+            continue
+        subset = table.subsets[name]
+        add(
+            visible(subset_name(name)),
+            [percent(row.acc[name].value) for row in table.rows],
+            f"{subset.rows:,}",
+            percent(subset.commonest_label),
+        )
+        if wide:
+            add("95%", [span(row.acc[name]) for row in table.rows])
+            if any(row.seed_spread for row in table.rows):
+                add("sd", [percent(row.seed_spread.get(name, math.nan)) for row in table.rows])
+    marks = _reasons(table)
+    for name in table.rows[0].deltas if table.rows else ():
+        deltas = [row.deltas[name] for row in table.rows]
+        add(
+            visible(f"Δ{subset_name(name)}"),
+            [_NONE if math.isnan(delta.value) else delta_text(delta) for delta in deltas],
+        )
+        add(
+            "95% of Δ",
+            [
+                span(delta, True)
+                if delta.reason is None
+                else "baseline"
+                if delta.reason == "baseline"
+                else f"[{marks.index(delta.reason) + 1}]"
+                for delta in deltas
+            ],
+        )
+        if wide:
+            add("p (Holm)", [p_text(delta.p_holm) for delta in deltas])
+    if any(row.rank for row in table.rows):
+        add("rank", [rank_text(row) for row in table.rows])
+        if wide:
+            add("group", [row.rank_group for row in table.rows])
+    if wide and any(row.note for row in table.rows):
+        add("note", [visible(row.note or "") for row in table.rows])
+    return heads, lines, [rows_line, common_line]
+
+
+def p_text(value: float) -> str:
+    """A p-value for people."""
+    return _NONE if math.isnan(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _reasons(table: Table) -> list[str]:
+    """Why deltas are missing, each once, in the order of the rows; "baseline" needs no footnote."""
+    found = [delta.reason for row in table.rows for delta in row.deltas.values() if delta.reason]
+    return [reason for reason in dict.fromkeys(found) if reason != "baseline"]
+
+
+def _table(table: Table, format: str, wide: bool, width: int | None) -> str:
+    heads, lines, foot = _columns(table, wide)
+    caption = visible(f"{table.title}" + (f" (table {table.number})" if table.number > 1 else ""))
+    heads, lines, foot, same = _without_constants(heads, lines, foot, keep=wide)
+    details = [same] if same else []
+    if width is not None:
+        heads, lines, foot = _fitted(heads, lines, foot, width)
+    blocks = [_grid(heads, lines, foot, format)]
+    if table.groups:
+        blocks += _breakdown(table, format, width)
+    details += [f"[{number}] {reason}" for number, reason in enumerate(_reasons(table), 1)]
+    details += table.notes
+    return _with_caption(caption, [visible(detail) for detail in details], "\n\n".join(blocks), format, width)
+
+
+def _without_constants(
+    heads: list[str], lines: Cells, foot: Cells, keep: bool
+) -> tuple[list[str], Cells, Cells, str]:
+    """Leave out identity columns that are the same in all of several rows, and say them in a line instead."""
+    names = ("base", "intermediate", "tuned on", "N", "seed")
+    same = (
+        []
+        if keep or len(lines) < 2
+        else [
+            index
+            for index, head in enumerate(heads)
+            if head in names and len({line[index] for line in lines}) == 1
+        ]
+    )
+    # a ladder's baseline has no intermediate task: one name and dashes is still one name
+    if "intermediate" in heads and not keep and len(lines) > 1:
+        index = heads.index("intermediate")
+        if len({line[index] for line in lines} - {_NONE}) == 1 and index not in same:
+            same.append(index)
+    if len(same) == sum(head in (*names, "id") for head in heads):
+        same = same[1:]
+    said = []
+    for index in sorted(same):
+        value = next((line[index] for line in lines if line[index] != _NONE), _NONE)
+        if value != _NONE:
+            said.append(f"{heads[index]} {value}")
+    left = [index for index in range(len(heads)) if index not in same]
+    foot = [[line[index] for index in left] for line in foot]
+    for line, name in zip(foot, ("rows", "commonest label"), strict=True):
+        line[0] = name
+    return (
+        [heads[index] for index in left],
+        [[line[index] for index in left] for line in lines],
+        foot,
+        ", ".join(said),
+    )
+
+
+def _fitted(heads: list[str], lines: Cells, foot: Cells, width: int) -> tuple[list[str], Cells, Cells]:
+    """Make the table fit: leave out what tells no rows apart, shorten names, leave out figures last."""
+
+    def size(index: int) -> int:
+        return max(len(row[index]) for row in (heads, *lines, *foot))
+
+    def fits() -> bool:
+        return sum(size(index) for index in range(len(heads))) + 2 * (len(heads) - 1) <= width
+
+    def drop(index: int) -> None:
+        for row in (heads, *lines, *foot):
+            del row[index]
+        for row, name in zip(foot, ("rows", "commonest"), strict=False):
+            row[0] = name
+
+    def shorten(longest: int) -> None:
+        for index, head in enumerate(heads):
+            if head in ("id", "base", "intermediate", "tuned on"):
+                for row in lines:
+                    row[index] = visible(row[index], longest)
+
+    def drop_if_spare(name: str) -> None:
+        if name not in heads or fits():
+            return
+        index, names = heads.index(name), ("id", "base", "intermediate", "tuned on", "N", "seed")
+        kept = [i for i, head in enumerate(heads) if head in names and i != index]
+        if kept and len({tuple(row[i] for i in kept) for row in lines}) == len(lines):
+            drop(index)
+
+    if not fits() and foot:
+        foot[-1][0] = "commonest"
+    drop_if_spare("tuned on")
+    for longest in range(40, 13, -2):
+        if not fits():
+            shorten(longest)
+    for name in ("seed", "intermediate"):
+        drop_if_spare(name)
+    if not fits() and "rank" in heads:
+        drop(heads.index("rank"))
+    for longest in (12, 10, 8):
+        if not fits():
+            shorten(longest)
+    while not fits() and len(heads) > 2:  # subsets that were asked for: the last ones wait for --wide
+        drop(len(heads) - 3 if len(heads) > 4 else len(heads) - 1)
+    return heads, lines, foot
+
+
+def _breakdown(table: Table, format: str, width: int | None) -> list[str]:
+    """Accuracy by language group, in as many parts as the width needs."""
+    names = list(table.groups)
+    identity = [
+        (head, cell) for head, cell in _identity(table) if head in ("id", "base", "intermediate", "N", "seed")
+    ]
+    heads, lines, foot, _ = _without_constants(
+        [head for head, _ in identity],
+        [[cell(row) for _, cell in identity] for row in table.rows],
+        [[""] * len(identity), [""] * len(identity)],
+        keep=False,
+    )
+    lines = [[visible(cell, 20) for cell in line] for line in lines]
+    fixed = sum(max(len(line[i]) for line in (heads, *lines)) + 2 for i in range(len(heads)))
+    room = len(names) if width is None else 0
+    blocks, start = [], 0
+    while start < len(names):
+        if width is not None:
+            room, used = 0, fixed
+            for name in names[start:]:
+                used += max(len(_short(name)), 5) + 2
+                if used - 2 > width and room:
+                    break
+                room += 1
+        part = names[start : start + room]
+        start += room
+        body = [
+            [*line, *[percent(row.groups[name].value) if name in row.groups else _NONE for name in part]]
+            for line, row in zip(lines, table.rows, strict=True)
+        ]
+        counts = [["languages", *[""] * (len(heads) - 1), *[str(len(table.groups[name])) for name in part]]]
+        title = (
+            f"Accuracy on {subset_name(table.group_subset)} rows by language group"
+            if (table.group_subset != "all")
+            else "Accuracy by language group"
+        )
+        grid = _grid([*heads, *[_short(name) for name in part]], body, counts, format)
+        blocks.append(grid if format == "html" else f"{_text(title, format)}\n\n{grid}")
+    return blocks
+
+
+def _short(group: str) -> str:
+    return visible(group.partition(":")[2] or group)
+
+
+def _grid(heads: list[str], lines: Cells, foot: Cells, format: str) -> str:
+    escape = {"github": _markdown, "latex_booktabs": _latex}.get(format, str)
+    heads, lines = [escape(head) for head in heads], [[escape(cell) for cell in line] for line in lines]
+    foot = [[escape(cell) for cell in line] for line in foot if any(line)]
+    left = {"id", "base", "intermediate", "tuned on", "note"}
+    align = ["left" if head in left else "right" for head in heads]
+    if format == "html":
+        return _html_table(heads, lines, foot, align)
+    if format == "simple":
+        rule = ["-" * max(len(row[index]) for row in (heads, *lines, *foot)) for index in range(len(heads))]
+        whole = [heads, rule, *lines, *([rule, *foot] if foot else [])]
+        text = tabulate(whole, tablefmt="plain", disable_numparse=True, colalign=align)
+        return "\n".join(row.rstrip() for row in text.splitlines())
+    kind = "latex_raw" if format == "latex_booktabs" else format
+    text = tabulate(lines + foot, heads, tablefmt=kind, disable_numparse=True, colalign=align)
+    rows = text.splitlines()
+    if format == "latex_booktabs":
+        ruled = [row for row in rows if row != "\\hline"]
+        return "\n".join(
+            [
+                ruled[0],
+                "\\toprule",
+                ruled[1],
+                "\\midrule",
+                *ruled[2 : -1 - len(foot)],
+                *(["\\midrule"] if foot else []),
+                *ruled[len(ruled) - 1 - len(foot) : -1],
+                "\\bottomrule",
+                ruled[-1],
+            ]
+        )
+    return text
+
+
+def _html_table(heads: list[str], lines: Cells, foot: Cells, align: list[str]) -> str:
+    def row(cells: list[str], tag: str) -> str:
+        out = []
+        for index, (cell, side) in enumerate(zip(cells, align, strict=True)):
+            kind = (
+                'th scope="row"' if index == 0 and tag == "td" else 'th scope="col"' if tag == "th" else "td"
+            )
+            out.append(f'<{kind} style="text-align: {side}">{html.escape(cell)}</{kind.split()[0]}>')
+        return f"<tr>{''.join(out)}</tr>"
+
+    body = "\n".join(row(line, "td") for line in lines)
+    end = "\n<tfoot>\n" + "\n".join(row(line, "td") for line in foot) + "\n</tfoot>" if foot else ""
+    return f"<table>\n<thead>\n{row(heads, 'th')}\n</thead>\n<tbody>\n{body}\n</tbody>{end}\n</table>"
+
+
+def _with_caption(caption: str, details: list[str], block: str, format: str, width: int | None) -> str:
+    if format == "github":
+        return "\n\n".join([f"**{_markdown(caption)}**", block, *[_markdown(detail) for detail in details]])
+    if format == "latex_booktabs":
+        notes = " ".join(f"{_latex(detail)}." for detail in details)
+        return (
+            f"\\begin{{table}}\n\\centering\n\\caption{{{_latex(caption)}. {notes}}}\n{block}\n\\end{{table}}"
+        )
+    if format == "html":
+        notes = "".join(f"<p>{html.escape(detail)}</p>" for detail in details)
+        return f"<figure>\n<figcaption>{html.escape(caption)}{notes}</figcaption>\n{block}\n</figure>"
+    return "\n".join(
+        [*_wrapped(caption, width), *[line for text in details for line in _wrapped(text, width)], "", block]
+    )
+
+
+def _notes(board: Board, format: str, width: int | None) -> str:
+    starred = any(
+        delta.significant for table in board.tables for row in table.rows for delta in row.deltas.values()
+    )
+    items = list(board.notes)
+    if board.tables:
+        items.insert(
+            0,
+            "percent; ID/OOD: in/out of distribution; gap: ID - OOD; Δ: points over the size-0 baseline "
+            "on the same rows, 95% interval over rows with all their languages"
+            + ("; *: p <= 0.05 after Holm" if starred else "")
+            + "; rank: by acc, ranks that cannot be told apart overlap",
+        )
+    items += [f"not shown: {identity} ({status}): {why}" for identity, status, why in board.unavailable]
+    if format == "simple":
+        return "\n".join(line for item in items for line in _wrapped(visible(item), width))
+    if format == "github":
+        return "\n".join(f"- {_markdown(visible(item))}" for item in items)
+    if format == "html":
+        return "<ul>\n" + "\n".join(f"<li>{html.escape(visible(item))}</li>" for item in items) + "\n</ul>"
+    return "\n".join(f"% {_latex(visible(item))}" for item in items)
+
+
+def _text(text: str, format: str) -> str:
+    if format == "html":
+        return f"<p>{html.escape(text)}</p>"
+    return _markdown(text) if format == "github" else f"% {text}" if format == "latex_booktabs" else text
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, subsequent_indent="  ") if width else [text]
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", text.replace("&", "&amp;")) if text != _NONE else text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "Δ": r"$\Delta$",
+    "…": r"\ldots{}",
+    "×": r"$\times$",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _csv(board: Board) -> str:
+    """One line a checkpoint and table; shares; every subset with its interval, rows and commonest label."""
+    lines: list[dict[str, Any]] = []
+    for table in board.tables:
+        for row in table.rows:
+            lines.append(_flat(table, row))
+    for identity, status, why in board.unavailable:
+        lines.append({"id": identity, "status": status, "why": why})
+    heads = list(dict.fromkeys(head for line in lines for head in line)) or ["id"]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, heads, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _spreadsheet(value) for key, value in line.items()} for line in lines)
+    return out.getvalue()
+
+
+def _flat(table: Table, row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "id": row.id,
+        "target": table.target,
+        "table": table.number,
+        "suite": "bundled" if table.bundled else "published",
+        "source": " ".join(table.sources),
+        "languages": " ".join(table.languages),
+        "data": table.data_fingerprint[:12],
+        "base": row.base,
+        "intermediate": "+".join(row.intermediate),
+        "size": row.size,
+        "seeds": " ".join(map(str, row.seeds)),
+        "tuned_on": "+".join(row.targets),
+        "status": "ok",
+        "why": "",
+    }
+
+    def put(name: str, item: Estimate | Delta) -> None:
+        for part, value in (("", item.value), ("_low", item.low), ("_high", item.high)):
+            line[name + part] = None if math.isnan(value) else round(value, 6)
+
+    for name, subset in table.subsets.items():
+        metric = "acc" if name == "all" else f"acc_{name}"
+        put(metric, row.acc[name])
+        line[f"{metric}_rows"] = subset.rows
+        line[f"{metric}_commonest_label"] = round(subset.commonest_label, 6)
+        if row.seed_spread:
+            line[f"{metric}_seed_sd"] = round(row.seed_spread[name], 6)
+    if row.gap:
+        put("gap", row.gap)
+    for name, delta in row.deltas.items():
+        put(f"delta_{name}", delta)
+        line[f"delta_{name}_p"] = None if math.isnan(delta.p) else float(f"{delta.p:.6g}")
+        line[f"delta_{name}_p_holm"] = None if math.isnan(delta.p_holm) else float(f"{delta.p_holm:.6g}")
+        line[f"delta_{name}_reason"] = delta.reason or ""
+    for name, item in row.groups.items():
+        put(f"acc_{table.group_subset}@{name}" if table.group_subset != "all" else f"acc@{name}", item)
+    if row.rank:
+        line |= {"rank_best": row.rank[0], "rank_worst": row.rank[1], "rank_group": row.rank_group}
+    return line
+
+
+def _spreadsheet(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection)."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = visible(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

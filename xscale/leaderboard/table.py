@@ -1,0 +1,567 @@
+"""The leaderboard as typed rows: accuracies with intervals, deltas to the baseline, ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from xscale.errors import UserError
+from xscale.leaderboard import statistics as st
+from xscale.leaderboard.panels import Panel, Result, differences
+from xscale.manifest import Entry
+
+SCHEMA = 1
+SORTS = ("ladder", "acc", "id", "ood", "gap", "delta", "size", "name")
+SEEDS = ("each", "mean")
+Seeds = Literal["each", "mean"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share between 0 and 1, or a difference of shares, with its 95% interval; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A checkpoint less its baseline on the same rows.
+
+    `p` is two-sided, `p_holm` corrected for all deltas that the board shows. `reason` says why there is none.
+    """
+
+    value: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    p: float = float("nan")
+    p_holm: float = float("nan")
+    baseline: str | None = None
+    reason: str | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p-value is at most 5%."""
+        return self.p_holm <= 1 - st.LEVEL
+
+
+@dataclass(frozen=True)
+class Subset:
+    """How many rows a subset has here, and the accuracy of always answering its commonest label."""
+
+    rows: int
+    commonest_label: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint, or the mean of the seeds of one (`seeds` and `ids` then have several members).
+
+    `acc` maps a subset ("all", "id", "ood", …) to its estimate, `deltas` likewise, `groups` maps a language
+    group ("de", "script:Latin", …) to the accuracy on the board's `group_subset`. `seed_spread` is the
+    standard deviation over seeds of `acc`'s values. `targets` are the sets it was fine-tuned on for this
+    table's target.
+    """
+
+    id: str
+    ids: tuple[str, ...]
+    model: str
+    base: str | None
+    intermediate: tuple[str, ...]
+    size: int | None
+    seeds: tuple[int, ...]
+    targets: tuple[str, ...]
+    acc: dict[str, Estimate]
+    gap: Estimate | None
+    deltas: dict[str, Delta]
+    rank: tuple[int, int] | None = None
+    rank_group: str = ""
+    seed_spread: dict[str, float] = field(default_factory=dict)
+    groups: dict[str, Estimate] = field(default_factory=dict)
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one panel: everything in it was measured on the same rows of the same data."""
+
+    target: str
+    number: int
+    title: str
+    bundled: bool
+    sources: tuple[str, ...]
+    languages: tuple[str, ...]
+    rows_evaluated: int
+    anchor: str
+    data_fingerprint: str
+    task_version: str
+    subsets: dict[str, Subset]
+    groups: dict[str, tuple[str, ...]]
+    group_subset: str
+    rows: list[Row]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Board:
+    """All tables, what could not be shown, and what the figures were computed with."""
+
+    tables: list[Table]
+    unavailable: list[tuple[str, str, str]]  # id, status, why
+    notes: list[str]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which checkpoints a board shows; an empty field lets all pass. Baselines count for deltas even when
+    hidden.
+    """
+
+    bases: tuple[str, ...] = ()
+    intermediates: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    ids: tuple[str, ...] = ()
+
+    def passes(self, entry: Entry) -> bool:
+        """Whether the entry is shown."""
+        return (
+            (not self.bases or entry.base in self.bases)
+            and (not self.intermediates or any(name in self.intermediates for name in entry.intermediate))
+            and (not self.sizes or entry.size in self.sizes)
+            and (not self.seeds or entry.seed in self.seeds)
+            and (not self.ids or entry.id in self.ids)
+        )
+
+
+class Bootstrap:
+    """Draws of one panel, each computed once: the same counts for every subset and language, so all are
+    paired.
+    """
+
+    def __init__(self, panel: Panel, draws: int = st.DRAWS, seed: int = 0) -> None:
+        self.panel = panel
+        self.counts = st.draw_counts(len(panel.rows), draws, seed)
+        self._kept: dict[tuple[str, tuple[str, ...]], tuple[st.Floats, st.Floats]] = {}
+        self._right: dict[tuple[str, ...], st.Floats] = {}
+
+    def right(self, languages: Sequence[str] = ()) -> st.Floats:
+        """In how many of the languages (default: all) a row was got right: (checkpoints, rows)."""
+        key = tuple(languages)
+        if key not in self._right:
+            self._right[key] = self.panel.right(key or None)
+        return self._right[key]
+
+    def __call__(self, subset: str, languages: Sequence[str] = ()) -> tuple[st.Floats, st.Floats]:
+        """Accuracy of every checkpoint, (checkpoints,), and its draws, (checkpoints, draws): macro over
+        languages.
+        """
+        key = (subset, tuple(languages))
+        if key not in self._kept:
+            count = len(self.panel.language_indices(languages)) if languages else len(self.panel.languages)
+            mask = self.panel.masks[subset]
+            share = self.right(languages).T / np.float32(count)
+            values = share[mask].mean(axis=0, dtype=np.float64)
+            self._kept[key] = values, st.bootstrap_means(share, self.counts, mask)
+        return self._kept[key]
+
+    def clusters(self, *subsets: str) -> int:
+        """The rows of the smallest of the subsets."""
+        return min(int(self.panel.masks[name].sum()) for name in subsets)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """Which checkpoints of the panel a row stands for, with each one's baseline: indices along the first
+    axis.
+    """
+
+    entries: tuple[Entry, ...]
+    indices: tuple[int, ...]
+    baselines: tuple[int | None, ...]
+
+
+def make_board(
+    panels: Sequence[Panel],
+    results: Sequence[Result],
+    *,
+    subsets: Sequence[str] = ("id", "ood"),
+    deltas: Sequence[str] = ("ood",),
+    by: str | None = None,
+    group_subset: str = "all",
+    show: Filter | None = None,
+    sort: str = "ladder",
+    seeds: Seeds = "each",
+    draws: int = st.DRAWS,
+    seed: int = 0,
+    groups: Callable[[str], Mapping[str, tuple[str, ...]]] | None = None,
+) -> Board:
+    """Compute the board.
+
+    `subsets` are shown beside "all"; those that a panel lacks are left out with a note. `deltas` are the
+    subsets on which checkpoints are compared with their baselines (where a panel has none of them: on
+    "all"); Holm's correction counts exactly these. `by` adds a breakdown ("language", "script", "family",
+    "seen") of the accuracy on `group_subset`. `seeds` "mean" merges checkpoints that differ in their seed
+    only. `groups` replaces the language table of `harness_tasks` (target -> group -> languages). Raises
+    `UserError` for a subset, breakdown or order that does not exist.
+    """
+    if sort not in SORTS:
+        raise UserError(f"unknown order {sort!r}; there are: {', '.join(SORTS)}")
+    chosen = show or Filter()
+    known = {name for panel in panels for name in panel.masks}
+    for name in (*subsets, *deltas, group_subset):
+        if panels and name not in known | {"id", "ood"}:
+            raise UserError(f"no result has the subset {name!r}; there are: {', '.join(sorted(known))}")
+    status = {result.entry.id: result for result in results}
+    tables = []
+    for panel in panels:
+        axes = language_groups(panel, by, groups) if by else {}
+        table = _table(panel, panels, status, subsets, deltas, axes, group_subset, chosen, seeds, draws, seed)
+        if table is not None:
+            tables.append(table)
+    tables = [_sorted(table, sort) for table in _corrected(tables)]
+    unavailable = [
+        (result.entry.id, result.status, result.problem or "")
+        for result in results
+        if result.status != "ok" and chosen.passes(result.entry)
+    ]
+    settings = {"draws": draws, "seed": seed, "level": st.LEVEL, "seeds": seeds, "sort": sort}
+    return Board(tables, unavailable, _notes(tables, panels), settings)
+
+
+def language_groups(
+    panel: Panel, by: str, groups: Callable[[str], Mapping[str, tuple[str, ...]]] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """The groups of one kind ("language", "script", "family", "seen") with the languages that the panel has
+    of each.
+    """
+    if by == "language":
+        return {code: (code,) for code in panel.languages}
+    if by not in ("script", "family", "seen"):
+        raise UserError(f"unknown breakdown {by!r}; there are: language, script, family, seen")
+    if groups is None:
+        from harness_tasks import languages
+
+        groups = languages.language_groups
+    here = {
+        name: tuple(code for code in codes if code in panel.languages)
+        for name, codes in groups(panel.target).items()
+    }
+    wanted = ("seen", "unseen") if by == "seen" else ()
+    return {
+        name: codes for name, codes in here.items() if codes and (name in wanted or name.startswith(f"{by}:"))
+    }
+
+
+def _table(
+    panel: Panel,
+    panels: Sequence[Panel],
+    status: Mapping[str, Result],
+    subsets: Sequence[str],
+    deltas: Sequence[str],
+    axes: Mapping[str, tuple[str, ...]],
+    group_subset: str,
+    show: Filter,
+    seeds: Seeds,
+    draws: int,
+    seed: int,
+) -> Table | None:
+    members = _members(panel, show, seeds)
+    if not members:
+        return None
+    bootstrap = Bootstrap(panel, draws, seed)
+    names = ["all", *(name for name in dict.fromkeys(subsets) if name != "all" and name in panel.masks)]
+    compared = [name for name in dict.fromkeys(deltas) if name in panel.masks] or ["all"]
+    rows = []
+    for member in members:
+        acc, spread = {}, {}
+        for name in names:
+            acc[name] = estimate(bootstrap, member.indices, name, seed=seed)
+            if len(member.indices) > 1:
+                spread[name] = float(bootstrap(name)[0][list(member.indices)].std(ddof=1))
+        first = member.entries[0]
+        rows.append(
+            Row(
+                id=first.id,
+                ids=tuple(entry.id for entry in member.entries),
+                model=first.model,
+                base=first.base,
+                intermediate=tuple(first.intermediate),
+                size=first.size,
+                seeds=tuple(entry.seed for entry in member.entries if entry.seed is not None),
+                targets=tuple(first.targets.get(panel.target, ())),
+                acc=acc,
+                gap=_gap(bootstrap, member.indices, seed) if {"id", "ood"} <= set(panel.masks) else None,
+                deltas={
+                    name: _delta(bootstrap, member, name, panel, panels, status, seed) for name in compared
+                },
+                seed_spread=spread,
+                note=first.note,
+                groups={
+                    group: estimate(bootstrap, member.indices, group_subset, codes, seed)
+                    for group, codes in axes.items()
+                    if group_subset in panel.masks
+                },
+            )
+        )
+    rows = _ranked(rows, members, bootstrap)
+    notes = list(panel.notes)
+    missing = [name for name in subsets if name not in panel.masks and name != "all"]
+    if missing:
+        notes.append(f"no rows of: {', '.join(missing)}")
+    return Table(
+        target=panel.target,
+        number=panel.number,
+        title=panel.title,
+        bundled=panel.bundled,
+        sources=panel.sources,
+        languages=panel.languages,
+        rows_evaluated=len(panel.rows),
+        anchor=panel.key[0],
+        data_fingerprint=panel.key[2],
+        task_version=panel.key[3],
+        subsets={name: Subset(int(panel.masks[name].sum()), panel.commonest_label(name)) for name in names},
+        groups=dict(axes),
+        group_subset=group_subset,
+        rows=rows,
+        notes=notes,
+    )
+
+
+def _members(panel: Panel, show: Filter, seeds: Seeds) -> list[_Member]:
+    position = {entry.id: index for index, entry in enumerate(panel.entries)}
+    grouped: dict[Any, list[Entry]] = {}
+    for entry in panel.entries:
+        if show.passes(entry):
+            mergeable = seeds == "mean" and entry.seed is not None and entry.size is not None
+            key: Any = recipe_key(entry, panel.target) if mergeable else entry.id
+            grouped.setdefault(key, []).append(entry)
+    members = []
+    for group in grouped.values():
+        distinct = len({entry.seed for entry in group}) == len(group)
+        for part in [group] if distinct else [[entry] for entry in group]:
+            members.append(
+                _Member(
+                    tuple(part),
+                    tuple(position[entry.id] for entry in part),
+                    tuple(position.get(entry.baseline) if entry.baseline else None for entry in part),
+                )
+            )
+    return members
+
+
+def recipe_key(entry: Entry, target: str) -> tuple[Any, ...]:
+    """What checkpoints share that differ in their seed only."""
+    return (
+        entry.model,
+        entry.base,
+        tuple(entry.intermediate),
+        entry.size,
+        tuple(entry.targets.get(target, ())),
+    )
+
+
+def estimate(
+    bootstrap: Bootstrap, indices: Sequence[int], subset: str, languages: Sequence[str] = (), seed: int = 0
+) -> Estimate:
+    """Accuracy on a subset, of one checkpoint or the mean over several seeds of one."""
+    values, draws = bootstrap(subset, languages)
+    picked = list(indices)
+    clusters = bootstrap.clusters(subset)
+    if len(picked) == 1:
+        value = float(values[picked[0]])
+        return Estimate(value, *st.proportion_interval(value, draws[picked[0]], clusters))
+    low, high = st.intervals(st.over_seeds(values[picked], draws[picked], seed), clusters)
+    return Estimate(float(values[picked].mean()), max(0.0, float(low)), min(1.0, float(high)))
+
+
+def _gap(bootstrap: Bootstrap, indices: Sequence[int], seed: int) -> Estimate:
+    picked = list(indices)
+    (id_values, id_draws), (ood_values, ood_draws) = bootstrap("id"), bootstrap("ood")
+    values, draws = id_values[picked] - ood_values[picked], id_draws[picked] - ood_draws[picked]
+    return difference(values, draws, bootstrap.clusters("id", "ood"), seed)
+
+
+def difference(values: st.Floats, draws: st.Floats, clusters: int, seed: int = 0) -> Estimate:
+    """Mean over seeds of a difference, with its interval: `values` (seeds,), `draws` (seeds, draws)."""
+    low, high = st.intervals(st.over_seeds(values, draws, seed), clusters)
+    return Estimate(float(np.mean(values)), float(low), float(high))
+
+
+def _delta(
+    bootstrap: Bootstrap,
+    member: _Member,
+    subset: str,
+    panel: Panel,
+    panels: Sequence[Panel],
+    status: Mapping[str, Result],
+    seed: int,
+) -> Delta:
+    pairs = [
+        (index, base)
+        for index, base in zip(member.indices, member.baselines, strict=True)
+        if base is not None
+    ]
+    if not pairs:
+        return Delta(
+            baseline=member.entries[0].baseline,
+            reason=_why_no_delta(member.entries[0], panel, panels, status),
+        )
+    mine, base = [index for index, _ in pairs], [index for _, index in pairs]
+    return paired_delta(bootstrap, mine, base, subset, seed=seed)
+
+
+def paired_delta(
+    bootstrap: Bootstrap,
+    mine: Sequence[int],
+    base: Sequence[int],
+    subset: str,
+    languages: Sequence[str] = (),
+    seed: int = 0,
+) -> Delta:
+    """Delta of checkpoints to their baselines, pair by pair (one pair a seed), on the same rows, with its
+    p-value.
+    """
+    values, draws = bootstrap(subset, languages)
+    mine, base = list(mine), list(base)
+    deltas, delta_draws = values[mine] - values[base], draws[mine] - draws[base]
+    found = difference(deltas, delta_draws, bootstrap.clusters(subset), seed)
+    mask = bootstrap.panel.masks[subset]
+    if len(mine) == 1:
+        right = bootstrap.right(languages)
+        p = st.sign_flip_p((right[mine[0]].astype(int) - right[base[0]])[mask])
+    else:
+        p = st.seeds_p(deltas, float(np.nanvar(delta_draws.mean(axis=0))))
+    return Delta(found.value, found.low, found.high, p, p, bootstrap.panel.ids[base[0]])
+
+
+def _why_no_delta(entry: Entry, panel: Panel, panels: Sequence[Panel], status: Mapping[str, Result]) -> str:
+    if entry.baseline is None:
+        return "baseline" if entry.size == 0 else "no baseline in the manifest"
+    found = status.get(entry.baseline)
+    if found is None:
+        return f"baseline {entry.baseline} is not in the manifest"
+    if found.status != "ok":
+        return f"baseline {entry.baseline}: {found.status}"
+    for other in panels:
+        if other.target == panel.target and entry.baseline in other.ids:
+            return f"baseline {entry.baseline} answered other data ({differences(panel, other)})"
+    return f"baseline {entry.baseline} has no {panel.target} result"
+
+
+def _ranked(rows: list[Row], members: Sequence[_Member], bootstrap: Bootstrap) -> list[Row]:
+    """Add ranks by accuracy over all rows of the panel, among the checkpoints that are shown."""
+    if len(rows) < 2:
+        return rows
+    share = bootstrap.right().T / len(bootstrap.panel.languages)
+    merged = np.stack([share[:, list(member.indices)].mean(axis=1) for member in members], axis=1)
+    values = bootstrap("all")[0]
+    counts = np.array([len(member.indices) for member in members])
+    spread = np.array(
+        [
+            float(values[list(member.indices)].var(ddof=1)) / len(member.indices)
+            if len(member.indices) > 1
+            else 0.0
+            for member in members
+        ]
+    )
+    found = st.ranks(merged.mean(axis=0), st.pairwise_p(merged, spread, counts - 1.0))
+    return [
+        replace(row, rank=(found.best[index], found.worst[index]), rank_group=found.groups[index])
+        for index, row in enumerate(rows)
+    ]
+
+
+def _corrected(tables: Sequence[Table]) -> list[Table]:
+    """Holm over every delta of every table of the board."""
+    places = [
+        (t, r, name)
+        for t, table in enumerate(tables)
+        for r, row in enumerate(table.rows)
+        for name in row.deltas
+    ]
+    adjusted = st.holm([tables[t].rows[r].deltas[name].p for t, r, name in places])
+    new: dict[tuple[int, int], dict[str, Delta]] = {}
+    for (t, r, name), p in zip(places, adjusted.tolist(), strict=True):
+        new.setdefault((t, r), {})[name] = replace(tables[t].rows[r].deltas[name], p_holm=p)
+    return [
+        replace(table, rows=[replace(row, deltas=new.get((t, r), {})) for r, row in enumerate(table.rows)])
+        for t, table in enumerate(tables)
+    ]
+
+
+def _sorted(table: Table, sort: str) -> Table:
+    def ladder(row: Row) -> tuple[Any, ...]:
+        return (
+            row.base is None,
+            row.base or "",
+            row.intermediate if row.size else (),
+            row.targets,
+            -1 if row.size is None else row.size,
+            row.seeds,
+            row.id,
+        )
+
+    def figure(row: Row) -> float:
+        value = {"gap": row.gap, "delta": row.deltas.get("ood", next(iter(row.deltas.values())))}.get(
+            sort, row.acc.get({"acc": "all"}.get(sort, sort))
+        )
+        return float("-inf") if value is None or np.isnan(value.value) else value.value
+
+    rows: list[Row] = sorted(table.rows, key=ladder)
+    if sort == "name":
+        rows.sort(key=lambda row: row.id)
+    elif sort == "size":
+        rows.sort(key=lambda row: -1 if row.size is None else row.size)
+    elif sort != "ladder":
+        rows.sort(key=figure, reverse=True)
+    return replace(table, rows=rows)
+
+
+def _notes(tables: Sequence[Table], panels: Sequence[Panel]) -> list[str]:
+    notes = []
+    for target in dict.fromkeys(table.target for table in tables):
+        mine = [panel for panel in panels if panel.target == target]
+        others = [f"table {other.number}: {differences(mine[0], other)}" for other in mine[1:]]
+        if others:
+            notes.append(
+                f"{target}: tables of different data are not compared; table 1 against {', '.join(others)}"
+            )
+    several = [row for table in tables for row in table.rows if len(row.ids) > 1]
+    if several:
+        notes.append("rows of several seeds: mean over seeds; intervals cover test items and training seeds")
+    if any(len(row.ids) == 1 for table in tables for row in table.rows):
+        notes.append("one seed: intervals cover the choice of test items, not the luck of training")
+    return notes
+
+
+def to_json(board: Board) -> dict[str, Any]:
+    """The board as plain data: shares with 6 decimals, null where a figure is undefined."""
+    return _plain(
+        {
+            "format": SCHEMA,
+            **asdict(board),
+            "unavailable": [
+                dict(zip(("id", "status", "why"), item, strict=True)) for item in board.unavailable
+            ],
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        return number if 0 < abs(number) < 1e-4 else round(number, 6)
+    return value.item() if isinstance(value, np.generic) else value
