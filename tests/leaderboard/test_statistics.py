@@ -47,10 +47,10 @@ def test_interval_agrees_with_the_normal_one_for_many_rows() -> None:
 
 
 def test_all_right_has_the_exact_bound() -> None:
-    low, high = st.proportion_interval(1.0, np.ones(100), 60)
-    assert high == 1.0
+    (low, high), (zero, least) = st.proportion_intervals(np.array([1.0, 0.0]), np.ones((2, 100)), 60).tolist()
+    assert (high, zero) == (1.0, 0.0)
     assert low == pytest.approx(stats.beta.ppf(0.025, 60, 1))  # Clopper-Pearson
-    assert st.proportion_interval(0.0, np.zeros(100), 60) == pytest.approx((0.0, 1 - low))
+    assert least == pytest.approx(1 - low)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from scipy.fft import irfft, next_fast_len
 
 Floats = npt.NDArray[Any]
 DRAWS = 10_000
 LEVEL = 0.95
+LEAST_P = 1e-14  # below this a p-value is rounding error
 _CHUNK = 2_000  # draws in one matrix product: rows × chunk floats stay below 50 MB
 
 
@@ -81,9 +84,7 @@ def intervals(draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
     draws = np.asarray(draws)
     if clusters < 2 or draws.shape[-1] == 0:
         return np.full((*draws.shape[:-1], 2), np.nan)
-    tail = (1 - level) / 2
-    quantile = stats.t.ppf(tail, clusters - 1) * math.sqrt(clusters / (clusters - 1))
-    expanded = float(stats.norm.cdf(quantile))
+    expanded = _expanded_tail(clusters, level)
     missing = np.isnan(draws)
     if missing.any():
         bounds = np.moveaxis(
@@ -98,17 +99,25 @@ def intervals(draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
     return np.moveaxis(np.quantile(draws, [expanded, 1 - expanded], axis=-1), 0, -1)
 
 
-def proportion_interval(value: float, draws: Floats, clusters: int, level: float = LEVEL) -> Interval:
-    """Interval of an accuracy from its draws, with an exact bound where resampling has nothing to vary.
+@lru_cache(maxsize=1024)
+def _expanded_tail(clusters: int, level: float) -> float:
+    quantile = stats.t.ppf((1 - level) / 2, clusters - 1) * math.sqrt(clusters / (clusters - 1))
+    return float(stats.norm.cdf(quantile))
 
-    All right or all wrong gives draws that are all equal. The bound is then Clopper-Pearson's with the rows
-    as trials: 1 − (α/2)^(1/n), the rule of three in its two-sided form.
+
+def proportion_intervals(values: Floats, draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
+    """Intervals of accuracies from their draws, with an exact bound where resampling has nothing to vary.
+
+    `values` (columns,), `draws` (columns, draws); shape (columns, 2). All right or all wrong gives draws
+    that are all equal. The bound is then Clopper-Pearson's with the rows as trials: 1 − (α/2)^(1/n), the
+    rule of three in its two-sided form.
     """
-    low, high = intervals(draws, clusters, level)
-    if clusters >= 1 and value in (0.0, 1.0):
+    bounds = np.array(intervals(draws, clusters, level), dtype=float)
+    if clusters >= 1:
         width = 1 - ((1 - level) / 2) ** (1 / clusters)
-        return Interval(1 - width, 1.0) if value == 1.0 else Interval(0.0, width)
-    return Interval(float(low), float(high))
+        bounds[np.asarray(values) == 1.0] = (1 - width, 1.0)
+        bounds[np.asarray(values) == 0.0] = (0.0, width)
+    return bounds
 
 
 def over_seeds(values: Floats, draws: Floats, seed: int = 0) -> Floats:
@@ -148,20 +157,26 @@ def sign_flip_p(differences: npt.NDArray[np.integer[Any]]) -> float:
     sizes = np.abs(np.asarray(differences, dtype=np.int64))
     if not sizes.any():
         return 1.0
-    divisor = int(np.gcd.reduce(sizes[sizes > 0]))
-    value, number = np.unique(sizes[sizes > 0] // divisor, return_counts=True)
+    number = np.bincount(sizes)
+    value = np.flatnonzero(number[1:]) + 1
+    observed = abs(int(np.sum(differences, dtype=np.int64)))
+    if observed**2 > 66 * int(value**2 @ number[value]):  # Hoeffding: p ≤ 2·exp(−observed²/(2Σd²)) < 1e-14
+        return LEAST_P
+    divisor = int(np.gcd.reduce(value))
+    number, value, observed = number[value], value // divisor, observed // divisor
     total = int(value @ number)
-    observed = abs(int(np.sum(differences, dtype=np.int64))) // divisor
-    points = _fast_length(total + 1)
-    angle = np.arange(points // 2 + 1) / points
-    transform = np.ones(len(angle), complex)
+    points = int(next_fast_len(total + 1, real=True))
+    angle = np.arange(points // 2 + 1) * (np.pi / points)
+    transform = np.ones(
+        len(angle)
+    )  # (1 + e^(−2ix))/2 = cos(x)·e^(−ix): the real part here, the phases together below
     for size, times in zip(value.tolist(), number.tolist(), strict=True):
-        transform *= ((1 + np.exp(-2j * np.pi * ((angle * size) % 1.0))) / 2) ** times
-    probability = np.fft.irfft(transform, points)[: total + 1]
+        transform *= np.cos(angle * size) ** times
+    probability = irfft(transform * np.exp(-1j * np.fmod(angle * total, 2 * np.pi)), points)[: total + 1]
     tail = probability[
         : (total - observed) // 2 + 1
     ].sum()  # sums ≤ −observed; the other tail is its mirror image
-    return float(min(1.0, max(2 * tail if observed else 1.0, 1e-14)))
+    return float(min(1.0, max(2 * tail if observed else 1.0, LEAST_P)))
 
 
 def seeds_p(values: Floats, row_variance: float) -> float:
@@ -178,11 +193,11 @@ def seeds_p(values: Floats, row_variance: float) -> float:
     total = row_variance + seeds
     mean = abs(float(values.mean()))
     if total == 0:
-        return 1.0 if mean == 0 else 1e-14
+        return 1.0 if mean == 0 else LEAST_P
     if seeds == 0:
-        return float(max(2 * stats.norm.sf(mean / math.sqrt(total)), 1e-14))
+        return float(max(2 * stats.norm.sf(mean / math.sqrt(total)), LEAST_P))
     freedom = (count - 1) * (total / seeds) ** 2
-    return float(max(2 * stats.t.sf(mean / math.sqrt(total), freedom), 1e-14))
+    return float(max(2 * stats.t.sf(mean / math.sqrt(total), freedom), LEAST_P))
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
@@ -228,7 +243,7 @@ def pairwise_p(
     difference = np.abs(means[:, None] - means[None, :])
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(difference / np.sqrt(variance), freedom)
-    p = np.where(variance == 0, np.where(difference > 1e-12, 1e-14, 1.0), p)
+    p = np.where(variance == 0, np.where(difference > 1e-12, LEAST_P, 1.0), p)
     np.fill_diagonal(p, 1.0)
     return np.asarray(p)
 
@@ -294,10 +309,3 @@ def _letters(different: npt.NDArray[np.bool_], order: list[int]) -> list[str]:
 def _letter(number: int) -> str:
     """a, b, …, z, then (27), (28), … so that letters never run together."""
     return chr(ord("a") + number) if number < 26 else f"({number + 1})"
-
-
-def _fast_length(least: int) -> int:
-    """The next length that the Fourier transform is fast for."""
-    from scipy.fft import next_fast_len
-
-    return max(2, int(next_fast_len(least, real=True)))

@@ -141,7 +141,7 @@ class Filter:
 
 
 class Bootstrap:
-    """Draws of one panel, each computed once: the same counts for every subset and language, so all are
+    """Draws of one panel, each made once; the same row counts for every subset and language, so all are
     paired.
     """
 
@@ -149,6 +149,7 @@ class Bootstrap:
         self.panel = panel
         self.counts = st.draw_counts(len(panel.rows), draws, seed)
         self._kept: dict[tuple[str, tuple[str, ...]], tuple[st.Floats, st.Floats]] = {}
+        self._bounds: dict[tuple[str, tuple[str, ...]], st.Floats] = {}
         self._right: dict[tuple[str, ...], st.Floats] = {}
 
     def right(self, languages: Sequence[str] = ()) -> st.Floats:
@@ -158,18 +159,39 @@ class Bootstrap:
             self._right[key] = self.panel.right(key or None)
         return self._right[key]
 
+    def prepare(self, subset: str, groups: Sequence[Sequence[str]]) -> None:
+        """Compute the draws of several groups of languages in one product, which is several times faster."""
+        wanted = [
+            key for key in dict.fromkeys(tuple(group) for group in groups) if (subset, key) not in self._kept
+        ]
+        if not wanted:
+            return
+        mask = self.panel.masks[subset]
+        sizes = [
+            len(self.panel.language_indices(key)) if key else len(self.panel.languages) for key in wanted
+        ]
+        shares = np.concatenate(
+            [self.right(key) / np.float32(size) for key, size in zip(wanted, sizes, strict=True)]
+        )
+        draws = st.bootstrap_means(shares.T, self.counts, mask)
+        values = shares[:, mask].mean(axis=1, dtype=np.float64)
+        for number, key in enumerate(wanted):
+            part = slice(number * len(self.panel.entries), (number + 1) * len(self.panel.entries))
+            self._kept[subset, key] = values[part], draws[part]
+
     def __call__(self, subset: str, languages: Sequence[str] = ()) -> tuple[st.Floats, st.Floats]:
         """Accuracy of every checkpoint, (checkpoints,), and its draws, (checkpoints, draws): macro over
         languages.
         """
+        self.prepare(subset, [languages])
+        return self._kept[subset, tuple(languages)]
+
+    def bounds(self, subset: str, languages: Sequence[str] = ()) -> st.Floats:
+        """Intervals of the accuracies: (checkpoints, 2)."""
         key = (subset, tuple(languages))
-        if key not in self._kept:
-            count = len(self.panel.language_indices(languages)) if languages else len(self.panel.languages)
-            mask = self.panel.masks[subset]
-            share = self.right(languages).T / np.float32(count)
-            values = share[mask].mean(axis=0, dtype=np.float64)
-            self._kept[key] = values, st.bootstrap_means(share, self.counts, mask)
-        return self._kept[key]
+        if key not in self._bounds:
+            self._bounds[key] = st.proportion_intervals(*self(subset, languages), self.clusters(subset))
+        return self._bounds[key]
 
     def clusters(self, *subsets: str) -> int:
         """The rows of the smallest of the subsets."""
@@ -276,6 +298,8 @@ def _table(
     if not members:
         return None
     bootstrap = Bootstrap(panel, draws, seed)
+    if group_subset in panel.masks:
+        bootstrap.prepare(group_subset, list(axes.values()))
     names = ["all", *(name for name in dict.fromkeys(subsets) if name != "all" and name in panel.masks)]
     compared = [name for name in dict.fromkeys(deltas) if name in panel.masks] or ["all"]
     rows = []
@@ -375,8 +399,8 @@ def estimate(
     picked = list(indices)
     clusters = bootstrap.clusters(subset)
     if len(picked) == 1:
-        value = float(values[picked[0]])
-        return Estimate(value, *st.proportion_interval(value, draws[picked[0]], clusters))
+        low, high = bootstrap.bounds(subset, languages)[picked[0]].tolist()
+        return Estimate(float(values[picked[0]]), low, high)
     low, high = st.intervals(st.over_seeds(values[picked], draws[picked], seed), clusters)
     return Estimate(float(values[picked].mean()), max(0.0, float(low)), min(1.0, float(high)))
 
