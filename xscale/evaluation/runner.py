@@ -1,0 +1,154 @@
+"""Evaluate one manifest entry: lm_eval does the judging; predictions and its results JSON are kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from harness_tasks.rows import Options, data_record
+from harness_tasks.sources import resolve_source, source_name
+from harness_tasks.targets import TARGETS
+from harness_tasks.tasks import TASK_VERSIONS, group_name, task_name, yaml_folder
+from xscale.errors import UserError
+from xscale.evaluation.predictions import SCHEMA, read_info, write_predictions
+from xscale.files import sha256_of_folder, write_text
+from xscale.manifest import LOCAL_MODEL, Entry, checkpoint_folder
+
+Selection = Mapping[str, tuple[Sequence[str], int | None]]  # target -> (languages, documents a language or None)
+
+PREDICTIONS = "predictions.parquet"
+RESULTS = "results.json"
+
+
+def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any]:
+    """What a stored result must have been computed with to count: weights or revision, task versions, data, lm_eval.
+
+    Raises `DataError` when the data is missing or is not the rows that the tasks were made for.
+    """
+    options = Options(data=source)
+    records = {
+        target: {language: data_record(target, language, options) for language in languages}
+        for target, (languages, _) in selection.items()
+    }
+    return {
+        "checkpoint": entry.id,
+        "model": entry.model,
+        "model_args": {k: v for k, v in sorted(entry.model_args.items()) if k != "pretrained" or entry.sha256 is None},
+        "weights": entry.sha256 or str(entry.model_args.get("revision", "main")),
+        "source": source_name(source),
+        "task_versions": {target: TASK_VERSIONS[target] for target in selection},
+        "fingerprints": {
+            target: {language: record["data_fingerprint"] for language, record in by_language.items()}
+            for target, by_language in records.items()
+        },
+        "anchors": {target: next(iter(by_language.values()))["data_anchor"] for target, by_language in records.items()},
+        "limit": {target: limit for target, (_, limit) in selection.items()},
+        "lm_eval": version("lm_eval"),
+    }
+
+
+def is_current(folder: Path, key: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds predictions computed with exactly `key`."""
+    path = folder / PREDICTIONS
+    if not path.exists() or not (folder / RESULTS).exists():
+        return False
+    try:
+        return read_info(path) == json.loads(json.dumps(key))
+    except UserError:
+        return False
+
+
+def evaluate_entry(entry: Entry, selection: Selection, source: str, manifest: Path, results: Path) -> dict[str, Any]:
+    """Evaluate an entry on the selected targets and languages and store the outcome in `results/<id>/`.
+
+    Returns lm_eval's results without samples. Raises `UserError` or `DataError` when model or data do not fit.
+    """
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.tasks import TaskManager
+    from lm_eval.utils import handle_non_serializable
+
+    key = result_key(entry, selection, source)
+    model, model_args = _model(entry, manifest)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    tables, merged = [], {}
+    for target, (languages, limit) in selection.items():
+        manager = TaskManager(
+            include_path=str(yaml_folder()), include_defaults=False, metadata={"data": resolve_source(source)}
+        )
+        output = simple_evaluate(
+            model=model, model_args=model_args, tasks=_task_names(target, languages), limit=limit, task_manager=manager,
+            log_samples=True,
+        )
+        if output is None:
+            continue  # another rank writes
+        tables += [_table(target, language, output["samples"][task_name(target, language)]) for language in languages]
+        del output["samples"]
+        merged[target] = output
+    folder = results / entry.id
+    write_text(folder / RESULTS, json.dumps(_merge(merged), indent=2, default=handle_non_serializable, ensure_ascii=False) + "\n")
+    write_predictions(folder / PREDICTIONS, pa.concat_tables(tables), key)
+    return merged
+
+
+def _task_names(target: str, languages: Sequence[str]) -> list[str]:
+    """The group where every language is asked for (so that lm_eval gives the group's score too), else the members."""
+    if set(languages) == set(TARGETS[target].languages):
+        return [group_name(target)]
+    return [task_name(target, language) for language in languages]
+
+
+def _model(entry: Entry, manifest: Path) -> tuple[Any, dict[str, Any]]:
+    """The lm_eval model (built here for our own type, a name for any other) and its arguments."""
+    arguments = dict(entry.model_args)
+    folder = checkpoint_folder(entry, manifest)
+    if folder is not None:
+        arguments["pretrained"] = str(folder)
+        if entry.sha256 and sha256_of_folder(folder) != entry.sha256:
+            raise UserError(f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "
+                            "differs); restore them, or remove the entry and add it again")
+    if entry.model != LOCAL_MODEL:
+        return entry.model, arguments
+    from xscale.evaluation.encoder_lm import EncoderLM
+
+    return EncoderLM(**arguments, description=entry.id), {}
+
+
+def _table(target: str, language: str, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """One language's samples as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
+    scores = [[float(response[0]) for response in sample["filtered_resps"]] for sample in samples]
+    columns = {
+        "target": [target] * len(samples),
+        "task": [task_name(target, language)] * len(samples),
+        "language": [language] * len(samples),
+        "row": [sample["doc"]["row"] for sample in samples],
+        "label": [sample["doc"]["label"] for sample in samples],
+        "prediction": [max(range(len(row)), key=row.__getitem__) for row in scores],
+        "logprobs": scores,
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _merge(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One lm_eval results document from one for each target: mappings by task are joined, the rest is the last one's."""
+    result: dict[str, Any] = {}
+    for output in outputs.values():
+        for name, value in output.items():
+            if isinstance(value, dict) and isinstance(result.get(name), dict):
+                result[name] = result[name] | value
+            else:
+                result[name] = value
+    return result
+
+
+def quiet_environment() -> None:
+    """Keep libraries from chatting on the terminal while xscale shows its own progress."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,201 @@
+"""Plan -> train -> register -> evaluate, each step skipped where its outcome is there already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from harness_tasks.sources import resolve_source
+from harness_tasks.targets import TARGETS
+from xscale.errors import UserError
+from xscale.experiment import Experiment, Recipe, plan
+from xscale.files import sha256_of_folder
+from xscale.manifest import LOCAL_MODEL, Entry, add_entries, read_manifest_or_empty
+from xscale.progress import say
+
+CHECKPOINTS = "checkpoints"
+RESULTS = "results"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The manifest, and the folders beside it."""
+
+    manifest: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.manifest.parent / CHECKPOINTS
+
+    @property
+    def results(self) -> Path:
+        return self.manifest.parent / RESULTS
+
+
+def experiment_source(experiment: Experiment, override: str | None) -> str:
+    """The data source: `--data`, else the experiment's `data`, else XSCALE_DATA, else the hub."""
+    return resolve_source(override or experiment.data)
+
+
+def selection(experiment: Experiment) -> dict[str, tuple[tuple[str, ...], int | None]]:
+    """Target -> (languages, documents a language) that the experiment evaluates."""
+    chosen = {}
+    for target in experiment.targets:
+        evaluation = experiment.evaluation.get(target)
+        languages = tuple(evaluation.languages) if evaluation and evaluation.languages else TARGETS[target].languages
+        chosen[str(target)] = (languages, evaluation.limit if evaluation else None)
+    return chosen
+
+
+def default_selection() -> dict[str, tuple[tuple[str, ...], int | None]]:
+    """Both targets, every language, all rows."""
+    return {name: (target.languages, None) for name, target in TARGETS.items()}
+
+
+def untrained(recipes: Sequence[Recipe], workspace: Workspace) -> list[Recipe]:
+    """The recipes without a checkpoint.
+
+    Raises `UserError` for a folder of the same id that was trained otherwise: nothing is overwritten.
+    """
+    return [recipe for recipe in recipes if not _is_trained(recipe, workspace.checkpoints / recipe.id)]
+
+
+def train(recipes: Sequence[Recipe], workspace: Workspace) -> None:
+    """Train and register what is missing. All recipes are checked before the first is trained."""
+    todo = untrained(recipes, workspace)
+    if todo:
+        from xscale.training.phases import check_recipe, train_recipe
+
+        for recipe in todo:
+            check_recipe(recipe)
+        for recipe in todo:
+            folder = workspace.checkpoints / recipe.id
+            workspace.checkpoints.mkdir(parents=True, exist_ok=True)
+            with FileLock(workspace.checkpoints / f".{recipe.id}.lock"):
+                if not _is_trained(recipe, folder):
+                    train_recipe(recipe, folder)
+    _register(recipes, workspace)
+
+
+def evaluate(
+    entries: Sequence[Entry], chosen: dict[str, tuple[tuple[str, ...], int | None]], source: str, workspace: Workspace
+) -> list[str]:
+    """Evaluate the entries whose stored result does not count (any more); returns the ids that were evaluated."""
+    from xscale.evaluation.runner import evaluate_entry, is_current, result_key
+
+    done = []
+    for entry in entries:
+        folder = workspace.results / entry.id
+        wanted = {target: languages for target, languages in chosen.items() if not entry.targets or target in entry.targets}
+        if not wanted:
+            say(f"{entry.id}: fine-tuned on none of {', '.join(chosen)}; left out")
+            continue
+        key = result_key(entry, wanted, source)
+        if is_current(folder, key):
+            continue
+        workspace.results.mkdir(parents=True, exist_ok=True)
+        with FileLock(workspace.results / f".{entry.id}.lock"):
+            if not is_current(folder, key):
+                evaluate_entry(entry, wanted, source, workspace.manifest, workspace.results)
+                done.append(entry.id)
+    return done
+
+
+def run(experiment: Experiment, data: str | None, workspace: Workspace) -> list[Entry]:
+    """All of it: train the ladder, register it, evaluate it. Returns the experiment's entries of the manifest."""
+    source = experiment_source(experiment, data)
+    recipes = plan(experiment, source)
+    present = {entry.id for entry in read_manifest_or_empty(workspace.manifest).entries}
+    _refuse_foreign(recipes, present, workspace)
+    train(recipes, workspace)
+    ids = {recipe.id for recipe in recipes}
+    entries = [entry for entry in read_manifest_or_empty(workspace.manifest).entries if entry.id in ids]
+    evaluate(entries, selection(experiment), source, workspace)
+    return entries
+
+
+def work_left(experiment: Experiment, data: str | None, workspace: Workspace) -> list[str]:
+    """What `run` would do, one line a step; trains and evaluates nothing."""
+    source = experiment_source(experiment, data)
+    recipes = plan(experiment, source)
+    todo = {recipe.id for recipe in untrained(recipes, workspace)}
+    if todo:
+        from xscale.training.phases import check_recipe
+
+        for recipe in recipes:
+            check_recipe(recipe)
+    known = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
+    chosen = selection(experiment)
+    documents = ", ".join(
+        f"{target} ({len(languages)} languages, {'all' if limit is None else limit} rows)"
+        for target, (languages, limit) in chosen.items()
+    )
+    lines = []
+    for recipe in recipes:
+        if recipe.id in todo:
+            lines.append(f"train {recipe.id}: {recipe.size} of {recipe.intermediate}, then "
+                         + ", ".join(f"{target} from {'+'.join(plan.train)}" for target, plan in recipe.targets.items()))
+        if recipe.id in todo or recipe.id not in known or not _is_evaluated(known[recipe.id], chosen, source, workspace):
+            lines.append(f"evaluate {recipe.id}: {documents}")
+    return lines
+
+
+def _is_evaluated(entry: Entry, chosen: dict[str, Any], source: str, workspace: Workspace) -> bool:
+    from xscale.evaluation.runner import is_current, result_key
+
+    return is_current(workspace.results / entry.id, result_key(entry, chosen, source))
+
+
+def _is_trained(recipe: Recipe, folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    try:
+        record = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        digest, stored = record["digest"], record["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}: not a checkpoint of xscale, or damaged (no usable recipe.json); move it away") from None
+    if digest != recipe.digest():
+        now = recipe.model_dump()
+        changed = [name for name in now if now[name] != stored.get(name)]
+        raise UserError(f"{folder}: trained with another recipe ({', '.join(changed) or 'of another version'} differ); give the "
+                        "experiment a new name, or delete that folder to train it again")
+    return True
+
+
+def _refuse_foreign(recipes: Sequence[Recipe], present: set[str], workspace: Workspace) -> None:
+    """An entry of the manifest that has our id, but no folder of ours, is somebody else's."""
+    entries = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
+    for recipe in recipes:
+        if recipe.id in present and entries[recipe.id].model_args.get("pretrained") != f"{CHECKPOINTS}/{recipe.id}":
+            raise UserError(f"{workspace.manifest}: entry {recipe.id!r} is not of this experiment; rename one of them")
+
+
+def _register(recipes: Sequence[Recipe], workspace: Workspace) -> None:
+    known = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
+    entries = []
+    for recipe in recipes:
+        record = json.loads((workspace.checkpoints / recipe.id / "recipe.json").read_text(encoding="utf-8"))
+        old = known.get(recipe.id)
+        if old is not None and old.sha256 is not None and old.note == _note(record):
+            continue  # hashing hundreds of megabytes again would make a second run slow
+        entries.append(
+            Entry(
+                id=recipe.id, model=LOCAL_MODEL, model_args={"pretrained": f"{CHECKPOINTS}/{recipe.id}"}, base=recipe.base,
+                intermediate=[recipe.intermediate], size=recipe.size, seed=recipe.seed,
+                targets={target: plan.train for target, plan in recipe.targets.items()}, baseline=recipe.baseline,
+                sha256=sha256_of_folder(workspace.checkpoints / recipe.id), note=_note(record),
+            )
+        )
+    if entries:
+        add_entries(workspace.manifest, entries, replace=True)
+
+
+def _note(record: dict[str, Any]) -> str:
+    return f"recipe {record['digest'][:12]}"
+
+
