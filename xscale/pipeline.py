@@ -13,6 +13,7 @@ from filelock import FileLock
 from harness_tasks.sources import resolve_source
 from harness_tasks.targets import TARGETS
 from xscale.errors import UserError
+from xscale.evaluation.runner import Selection, is_current, result_key
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.files import sha256_of_folder
 from xscale.manifest import LOCAL_MODEL, Entry, add_entries, read_manifest_or_empty
@@ -42,17 +43,19 @@ def experiment_source(experiment: Experiment, override: str | None) -> str:
     return resolve_source(override or experiment.data)
 
 
-def selection(experiment: Experiment) -> dict[str, tuple[tuple[str, ...], int | None]]:
+def selection(experiment: Experiment) -> Selection:
     """Target -> (languages, documents a language) that the experiment evaluates."""
     chosen = {}
     for target in experiment.targets:
         evaluation = experiment.evaluation.get(target)
-        languages = tuple(evaluation.languages) if evaluation and evaluation.languages else TARGETS[target].languages
+        languages = (
+            tuple(evaluation.languages) if evaluation and evaluation.languages else TARGETS[target].languages
+        )
         chosen[str(target)] = (languages, evaluation.limit if evaluation else None)
     return chosen
 
 
-def default_selection() -> dict[str, tuple[tuple[str, ...], int | None]]:
+def default_selection() -> Selection:
     """Both targets, every language, all rows."""
     return {name: (target.languages, None) for name, target in TARGETS.items()}
 
@@ -82,28 +85,39 @@ def train(recipes: Sequence[Recipe], workspace: Workspace) -> None:
     _register(recipes, workspace)
 
 
-def evaluate(
-    entries: Sequence[Entry], chosen: dict[str, tuple[tuple[str, ...], int | None]], source: str, workspace: Workspace
-) -> list[str]:
+def evaluate(entries: Sequence[Entry], chosen: Selection, source: str, workspace: Workspace) -> list[str]:
     """Evaluate the entries whose stored result does not count (any more); returns the ids that were evaluated."""
-    from xscale.evaluation.runner import evaluate_entry, is_current, result_key
-
     done = []
-    for entry in entries:
-        folder = workspace.results / entry.id
-        wanted = {target: languages for target, languages in chosen.items() if not entry.targets or target in entry.targets}
-        if not wanted:
-            say(f"{entry.id}: fine-tuned on none of {', '.join(chosen)}; left out")
-            continue
-        key = result_key(entry, wanted, source)
-        if is_current(folder, key):
-            continue
+    for entry in unevaluated(entries, chosen, source, workspace):
+        from xscale.evaluation.runner import evaluate_entry
+
         workspace.results.mkdir(parents=True, exist_ok=True)
         with FileLock(workspace.results / f".{entry.id}.lock"):
-            if not is_current(folder, key):
-                evaluate_entry(entry, wanted, source, workspace.manifest, workspace.results)
+            if not _is_evaluated(
+                entry, chosen, source, workspace
+            ):  # another process may have done it meanwhile
+                evaluate_entry(
+                    entry, _selection_of(entry, chosen), source, workspace.manifest, workspace.results
+                )
                 done.append(entry.id)
     return done
+
+
+def unevaluated(
+    entries: Sequence[Entry], chosen: Selection, source: str, workspace: Workspace
+) -> list[Entry]:
+    """The entries whose stored result does not count. Those fine-tuned on none of the targets are named and left out."""
+    todo = []
+    for entry in entries:
+        if not _selection_of(entry, chosen):
+            say(f"{entry.id}: fine-tuned on none of {', '.join(chosen)}; left out")
+        elif not _is_evaluated(entry, chosen, source, workspace):
+            todo.append(entry)
+    return todo
+
+
+def _selection_of(entry: Entry, chosen: Selection) -> Selection:
+    return {target: rows for target, rows in chosen.items() if not entry.targets or target in entry.targets}
 
 
 def run(experiment: Experiment, data: str | None, workspace: Workspace) -> list[Entry]:
@@ -138,17 +152,23 @@ def work_left(experiment: Experiment, data: str | None, workspace: Workspace) ->
     lines = []
     for recipe in recipes:
         if recipe.id in todo:
-            lines.append(f"train {recipe.id}: {recipe.size} of {recipe.intermediate}, then "
-                         + ", ".join(f"{target} from {'+'.join(plan.train)}" for target, plan in recipe.targets.items()))
-        if recipe.id in todo or recipe.id not in known or not _is_evaluated(known[recipe.id], chosen, source, workspace):
+            lines.append(
+                f"train {recipe.id}: {recipe.size} of {recipe.intermediate}, then "
+                + ", ".join(
+                    f"{target} from {'+'.join(plan.train)}" for target, plan in recipe.targets.items()
+                )
+            )
+        if (
+            recipe.id in todo
+            or recipe.id not in known
+            or not _is_evaluated(known[recipe.id], chosen, source, workspace)
+        ):
             lines.append(f"evaluate {recipe.id}: {documents}")
     return lines
 
 
-def _is_evaluated(entry: Entry, chosen: dict[str, Any], source: str, workspace: Workspace) -> bool:
-    from xscale.evaluation.runner import is_current, result_key
-
-    return is_current(workspace.results / entry.id, result_key(entry, chosen, source))
+def _is_evaluated(entry: Entry, chosen: Selection, source: str, workspace: Workspace) -> bool:
+    return is_current(workspace.results / entry.id, result_key(entry, _selection_of(entry, chosen), source))
 
 
 def _is_trained(recipe: Recipe, folder: Path) -> bool:
@@ -158,12 +178,16 @@ def _is_trained(recipe: Recipe, folder: Path) -> bool:
         record = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         digest, stored = record["digest"], record["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder}: not a checkpoint of xscale, or damaged (no usable recipe.json); move it away") from None
+        raise UserError(
+            f"{folder}: not a checkpoint of xscale, or damaged (no usable recipe.json); move it away"
+        ) from None
     if digest != recipe.digest():
         now = recipe.model_dump()
         changed = [name for name in now if now[name] != stored.get(name)]
-        raise UserError(f"{folder}: trained with another recipe ({', '.join(changed) or 'of another version'} differ); give the "
-                        "experiment a new name, or delete that folder to train it again")
+        raise UserError(
+            f"{folder}: trained with another recipe ({', '.join(changed) or 'of another version'} differ); give the "
+            "experiment a new name, or delete that folder to train it again"
+        )
     return True
 
 
@@ -171,8 +195,13 @@ def _refuse_foreign(recipes: Sequence[Recipe], present: set[str], workspace: Wor
     """An entry of the manifest that has our id, but no folder of ours, is somebody else's."""
     entries = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
     for recipe in recipes:
-        if recipe.id in present and entries[recipe.id].model_args.get("pretrained") != f"{CHECKPOINTS}/{recipe.id}":
-            raise UserError(f"{workspace.manifest}: entry {recipe.id!r} is not of this experiment; rename one of them")
+        if (
+            recipe.id in present
+            and entries[recipe.id].model_args.get("pretrained") != f"{CHECKPOINTS}/{recipe.id}"
+        ):
+            raise UserError(
+                f"{workspace.manifest}: entry {recipe.id!r} is not of this experiment; rename one of them"
+            )
 
 
 def _register(recipes: Sequence[Recipe], workspace: Workspace) -> None:
@@ -185,10 +214,17 @@ def _register(recipes: Sequence[Recipe], workspace: Workspace) -> None:
             continue  # hashing hundreds of megabytes again would make a second run slow
         entries.append(
             Entry(
-                id=recipe.id, model=LOCAL_MODEL, model_args={"pretrained": f"{CHECKPOINTS}/{recipe.id}"}, base=recipe.base,
-                intermediate=[recipe.intermediate], size=recipe.size, seed=recipe.seed,
-                targets={target: plan.train for target, plan in recipe.targets.items()}, baseline=recipe.baseline,
-                sha256=sha256_of_folder(workspace.checkpoints / recipe.id), note=_note(record),
+                id=recipe.id,
+                model=LOCAL_MODEL,
+                model_args={"pretrained": f"{CHECKPOINTS}/{recipe.id}"},
+                base=recipe.base,
+                intermediate=[recipe.intermediate],
+                size=recipe.size,
+                seed=recipe.seed,
+                targets={target: plan.train for target, plan in recipe.targets.items()},
+                baseline=recipe.baseline,
+                sha256=sha256_of_folder(workspace.checkpoints / recipe.id),
+                note=_note(record),
             )
         )
     if entries:
@@ -197,5 +233,3 @@ def _register(recipes: Sequence[Recipe], workspace: Workspace) -> None:
 
 def _note(record: dict[str, Any]) -> str:
     return f"recipe {record['digest'][:12]}"
-
-

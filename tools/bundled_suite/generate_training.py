@@ -32,8 +32,7 @@ COPA_VALIDATION_PAIRS = 30
 COPA_VARIANTS = {"train": 3, "validation": 1}
 QUESTIONS = ("effect", "cause")
 STOPWORDS = frozenset(
-    "a an and at away be became could did for from had her his in into is it not of off on out so the to too "
-    "very was were with without all".split()
+    ["a", "an", "and", "at", "away", "be", "became", "could", "did", "for", "from", "had", "her", "his", "in", "into", "is", "it", "not", "of", "off", "on", "out", "so", "the", "to", "too", "very", "was", "were", "with", "without", "all"]
 )
 
 Row = dict[str, Any]

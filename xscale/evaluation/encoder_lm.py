@@ -13,8 +13,13 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from xscale.encoding import NLI_LABELS, document_pairs
@@ -37,8 +42,13 @@ class EncoderLM(LM):
     """
 
     def __init__(
-        self, pretrained: str, device: str | None = None, batch_size: int | str | None = None,
-        max_batch_size: int | None = None, tokens_a_batch: int = DEFAULT_TOKENS_A_BATCH, label: str | None = None,
+        self,
+        pretrained: str,
+        device: str | None = None,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        tokens_a_batch: int = DEFAULT_TOKENS_A_BATCH,
+        label: str | None = None,
         description: str | None = None,
     ) -> None:
         super().__init__()
@@ -56,11 +66,13 @@ class EncoderLM(LM):
 
         Raises `UserError` for requests that are not of an xnli or xcopa document, or without a head for the target.
         """
-        by_document: dict[tuple[str, int], dict[str, Any]] = {}
+        by_document: dict[tuple[str, int], Mapping[str, Any]] = {}
         for request in requests:
             if not isinstance(request.doc, Mapping) or request.doc.get("target") not in ("xnli", "xcopa"):
-                raise UserError(f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
-                                "encoder checkpoints can only be scored on those")
+                raise UserError(
+                    f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
+                    "encoder checkpoints can only be scored on those"
+                )
             by_document.setdefault((str(request.task_name), int(request.doc_id or 0)), request.doc)
         answers: dict[tuple[str, int], torch.Tensor] = {}
         for target in sorted({str(document["target"]) for document in by_document.values()}):
@@ -91,11 +103,20 @@ class EncoderLM(LM):
         model = model.to(self._device)
         pairs = [pair for document in documents for pair in document_pairs(document)]
         max_length = getattr(model.config, "xscale_max_length", None) or min(tokenizer.model_max_length, 512)
-        encoded = tokenizer([a for a, _ in pairs], [b for _, b in pairs], truncation="longest_first", max_length=max_length,
-                            return_attention_mask=False, return_token_type_ids=False)["input_ids"]
+        encoded = tokenizer(
+            [a for a, _ in pairs],
+            [b for _, b in pairs],
+            truncation="longest_first",
+            max_length=max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
         self.truncated[target] = sum(len(ids) == max_length for ids in encoded)
         logits = torch.empty(len(encoded), len(columns) if target == "xnli" else 1)
-        with progress(f"evaluate {self.description}: {target}", len(encoded)) as advance, torch.inference_mode():
+        with (
+            progress(f"evaluate {self.description}: {target}", len(encoded)) as advance,
+            torch.inference_mode(),
+        ):
             for batch in batches_by_tokens([len(ids) for ids in encoded], self.tokens_a_batch):
                 length = max(len(encoded[i]) for i in batch)
                 ids = torch.full((len(batch), length), tokenizer.pad_token_id)
@@ -138,16 +159,24 @@ def load_head(
     has_heads = any((folder / name).is_dir() for name in ("xnli", "xcopa"))
     head = folder / target if has_heads else folder
     if not (head / "config.json").is_file():
-        raise UserError(f"checkpoint {folder}: no head for {target} (no {head / 'config.json'}); train one, or leave {target} out")
+        raise UserError(
+            f"checkpoint {folder}: no head for {target} (no {head / 'config.json'}); train one, or leave {target} out"
+        )
     model_class = AutoModelForSequenceClassification if target == "xnli" else AutoModelForMultipleChoice
     try:
-        model, report = model_class.from_pretrained(head, dtype=torch.float32, output_loading_info=True, use_safetensors=True)
+        model, report = model_class.from_pretrained(
+            head, dtype=torch.float32, output_loading_info=True, use_safetensors=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(head)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"checkpoint {head}: cannot be loaded ({str(error).splitlines()[0]}); restore or retrain it") from None
+        raise UserError(
+            f"checkpoint {head}: cannot be loaded ({str(error).splitlines()[0]}); restore or retrain it"
+        ) from None
     missing = sorted(report["missing_keys"])
     if missing:
-        raise UserError(f"checkpoint {head}: has no weights for {', '.join(missing[:3])}; it has no trained head for {target}")
+        raise UserError(
+            f"checkpoint {head}: has no weights for {', '.join(missing[:3])}; it has no trained head for {target}"
+        )
     columns = nli_columns(model.config.id2label, head, label) if target == "xnli" else [0]
     return model.eval(), tokenizer, columns
 
@@ -158,9 +187,13 @@ def nli_columns(id2label: Mapping[int, str], where: Path, label: str | None) -> 
     Raises `UserError` for any other set of names; nothing is guessed from the order.
     """
     if label is not None:
-        id2label = {int(k): v for k, _, v in (part.partition(":") for part in label.split(";")) if k.strip().isdigit()}
+        id2label = {
+            int(k): v for k, _, v in (part.partition(":") for part in label.split(";")) if k.strip().isdigit()
+        }
     names = {str(name).strip().lower(): column for column, name in id2label.items()}
     if len(names) != 3 or set(names) != set(NLI_LABELS):
-        raise UserError(f"checkpoint {where}: its labels are {', '.join(map(str, id2label.values()))}; {', '.join(NLI_LABELS)} "
-                        "are needed: set id2label in its config.json, or model_args label=0:entailment;1:neutral;2:contradiction")
+        raise UserError(
+            f"checkpoint {where}: its labels are {', '.join(map(str, id2label.values()))}; {', '.join(NLI_LABELS)} "
+            "are needed: set id2label in its config.json, or model_args label=0:entailment;1:neutral;2:contradiction"
+        )
     return [names[name] for name in NLI_LABELS]

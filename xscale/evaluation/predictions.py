@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
         ("logprobs", pa.list_(pa.float32())),
     ]
 )
+PREDICTIONS = "predictions.parquet"  # its name in results/<id>/
 _KEY = b"xscale"
 
 
@@ -75,4 +76,6 @@ def read_predictions(path: Path) -> Predictions:
 
 def _damaged(path: Path, why: object) -> UserError:
     reason = str(why).splitlines()[0] if str(why) else type(why).__name__
-    return UserError(f"{path}: predictions cannot be read ({reason}); delete its folder and run `xscale eval` again")
+    return UserError(
+        f"{path}: predictions cannot be read ({reason}); delete its folder and run `xscale eval` again"
+    )

@@ -17,13 +17,14 @@ from harness_tasks.sources import resolve_source, source_name
 from harness_tasks.targets import TARGETS
 from harness_tasks.tasks import TASK_VERSIONS, group_name, task_name, yaml_folder
 from xscale.errors import UserError
-from xscale.evaluation.predictions import SCHEMA, read_info, write_predictions
+from xscale.evaluation.predictions import PREDICTIONS, SCHEMA, read_info, write_predictions
 from xscale.files import sha256_of_folder, write_text
 from xscale.manifest import LOCAL_MODEL, Entry, checkpoint_folder
 
-Selection = Mapping[str, tuple[Sequence[str], int | None]]  # target -> (languages, documents a language or None)
+Selection = Mapping[
+    str, tuple[Sequence[str], int | None]
+]  # target -> (languages, documents a language or None)
 
-PREDICTIONS = "predictions.parquet"
 RESULTS = "results.json"
 
 
@@ -40,7 +41,9 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
     return {
         "checkpoint": entry.id,
         "model": entry.model,
-        "model_args": {k: v for k, v in sorted(entry.model_args.items()) if k != "pretrained" or entry.sha256 is None},
+        "model_args": {
+            k: v for k, v in sorted(entry.model_args.items()) if k != "pretrained" or entry.sha256 is None
+        },
         "weights": entry.sha256 or str(entry.model_args.get("revision", "main")),
         "source": source_name(source),
         "task_versions": {target: TASK_VERSIONS[target] for target in selection},
@@ -48,7 +51,9 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
             target: {language: record["data_fingerprint"] for language, record in by_language.items()}
             for target, by_language in records.items()
         },
-        "anchors": {target: next(iter(by_language.values()))["data_anchor"] for target, by_language in records.items()},
+        "anchors": {
+            target: next(iter(by_language.values()))["data_anchor"] for target, by_language in records.items()
+        },
         "limit": {target: limit for target, (_, limit) in selection.items()},
         "lm_eval": version("lm_eval"),
     }
@@ -65,7 +70,9 @@ def is_current(folder: Path, key: Mapping[str, Any]) -> bool:
         return False
 
 
-def evaluate_entry(entry: Entry, selection: Selection, source: str, manifest: Path, results: Path) -> dict[str, Any]:
+def evaluate_entry(
+    entry: Entry, selection: Selection, source: str, manifest: Path, results: Path
+) -> dict[str, Any]:
     """Evaluate an entry on the selected targets and languages and store the outcome in `results/<id>/`.
 
     Returns lm_eval's results without samples. Raises `UserError` or `DataError` when model or data do not fit.
@@ -83,16 +90,25 @@ def evaluate_entry(entry: Entry, selection: Selection, source: str, manifest: Pa
             include_path=str(yaml_folder()), include_defaults=False, metadata={"data": resolve_source(source)}
         )
         output = simple_evaluate(
-            model=model, model_args=model_args, tasks=_task_names(target, languages), limit=limit, task_manager=manager,
+            model=model,
+            model_args=model_args,
+            tasks=_task_names(target, languages),
+            limit=limit,
+            task_manager=manager,
             log_samples=True,
         )
         if output is None:
             continue  # another rank writes
-        tables += [_table(target, language, output["samples"][task_name(target, language)]) for language in languages]
+        tables += [
+            _table(target, language, output["samples"][task_name(target, language)]) for language in languages
+        ]
         del output["samples"]
         merged[target] = output
     folder = results / entry.id
-    write_text(folder / RESULTS, json.dumps(_merge(merged), indent=2, default=handle_non_serializable, ensure_ascii=False) + "\n")
+    write_text(
+        folder / RESULTS,
+        json.dumps(_merge(merged), indent=2, default=handle_non_serializable, ensure_ascii=False) + "\n",
+    )
     write_predictions(folder / PREDICTIONS, pa.concat_tables(tables), key)
     return merged
 
@@ -106,13 +122,15 @@ def _task_names(target: str, languages: Sequence[str]) -> list[str]:
 
 def _model(entry: Entry, manifest: Path) -> tuple[Any, dict[str, Any]]:
     """The lm_eval model (built here for our own type, a name for any other) and its arguments."""
-    arguments = dict(entry.model_args)
+    arguments: dict[str, Any] = dict(entry.model_args)
     folder = checkpoint_folder(entry, manifest)
     if folder is not None:
         arguments["pretrained"] = str(folder)
         if entry.sha256 and sha256_of_folder(folder) != entry.sha256:
-            raise UserError(f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "
-                            "differs); restore them, or remove the entry and add it again")
+            raise UserError(
+                f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "
+                "differs); restore them, or remove the entry and add it again"
+            )
     if entry.model != LOCAL_MODEL:
         return entry.model, arguments
     from xscale.evaluation.encoder_lm import EncoderLM

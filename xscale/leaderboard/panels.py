@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness_tasks.sources import DataError
+from harness_tasks.subsets import load_membership
+from harness_tasks.subsets.membership import shipped_membership
 from xscale.errors import UserError
 from xscale.evaluation.predictions import Predictions, read_predictions
 from xscale.manifest import Entry, Manifest
@@ -257,6 +259,7 @@ def build_panels(
     *,
     targets: Sequence[str] | None = None,
     languages: Sequence[str] | None = None,
+    subset_files: Sequence[str] | None = None,
     membership: Membership | None = None,
 ) -> list[Panel]:
     """Group the results that can be compared; panels of a target stand together, the fullest first.
@@ -265,7 +268,6 @@ def build_panels(
     languages may become comparable). `membership(target, anchor)` gives the subsets' rows, by default those
     that ship with the tasks. Raises `UserError` where no result has one of the targets or languages.
     """
-    lookup = membership or default_membership
     grouped: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, Scores]]] = {}
     seen: set[str] = set()
     spoken: set[str] = set()
@@ -287,7 +289,8 @@ def build_panels(
         members = [(key, group) for (name, key), group in grouped.items() if name == target]
         members.sort(key=lambda item: -len(item[1]))
         panels += [
-            _panel(target, number, key, group, lookup) for number, (key, group) in enumerate(members, 1)
+            _panel(target, number, key, group, subset_files, membership)
+            for number, (key, group) in enumerate(members, 1)
         ]
     return panels
 
@@ -303,20 +306,21 @@ def _panel(
     number: int,
     key: tuple[str, ...],
     group: Sequence[tuple[Entry, Scores]],
-    membership: Membership,
+    subset_files: Sequence[str] | None,
+    membership: Membership | None,
 ) -> Panel:
     first = group[0][1]
     notes = [f"{entry.id}: {scores.note}" for entry, scores in group if scores.note]
     if (first.labels != first.labels[:, :1]).any():
         notes.append("labels differ between languages; each language counts with its own")
     masks = {"all": np.ones(len(first.rows), bool)}
-    try:
-        for name, rows in membership(target, first.anchor).items():
-            mask = np.isin(first.rows, rows)
-            if mask.any():
-                masks[name] = mask
-    except DataError as error:
-        notes.append(f"no subsets: {error}")
+    members, problem = _members(target, first, subset_files, membership)
+    for name, rows in members.items():
+        mask = np.isin(first.rows, rows)
+        if mask.any():
+            masks[name] = mask
+    if problem:
+        notes.append(problem)
     return Panel(
         target=target,
         number=number,
@@ -350,11 +354,20 @@ def differences(first: Panel, second: Panel) -> str:
     return "; ".join(detail.get(part, f"other {part}") for part in parts)
 
 
-def default_membership(target: str, anchor: str) -> Mapping[str, npt.NDArray[Any]]:
-    """The subsets that ship with the tasks (`harness_tasks.subsets.load_membership`)."""
-    from harness_tasks.subsets import load_membership
-
-    return load_membership(target, anchor)
+def _members(
+    target: str, first: Scores, subset_files: Sequence[str] | None, membership: Membership | None
+) -> tuple[Mapping[str, npt.NDArray[Any]], str | None]:
+    """The subsets that ship with the tasks and the user's own, and what went wrong with them."""
+    try:
+        if membership is not None:
+            return membership(target, first.anchor), None
+        return load_membership(target, first.anchor, subset_files, first.source), None
+    except DataError as error:
+        problem = str(error)
+    try:
+        return shipped_membership(target, first.anchor), f"without the user's subsets: {problem}"
+    except DataError:
+        return {}, f"no subsets: {problem}"
 
 
 def _sha(text: str) -> str:

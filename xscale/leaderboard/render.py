@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from xscale.errors import UserError
 from xscale.leaderboard.panels import SUBSET_NAMES
-from xscale.leaderboard.table import Board, Delta, Estimate, Row, Table, to_json
+from xscale.leaderboard.table import BREAKDOWNS, Board, Delta, Estimate, Row, Table, to_json
 
 FORMATS = ("simple", "github", "latex_booktabs", "csv", "json", "html")
 WIDTH = 80
@@ -45,7 +45,7 @@ def render(board: Board, format: str = "simple", *, wide: bool = False, width: i
     narrow = None if wide or format != "simple" else max(width, 40)
     parts = [_table(table, format, wide, narrow) for table in board.tables]
     if not board.tables:
-        parts.append(_text("No results to show.", format))
+        parts.append(text_line("No results to show.", format))
     parts.append(_notes(board, format, narrow))
     joined = "\n\n".join(part for part in parts if part) + "\n"
     return f'<section class="xscale-board">\n{joined}</section>\n' if format == "html" else joined
@@ -216,7 +216,7 @@ def _table(table: Table, format: str, wide: bool, width: int | None) -> str:
     details = [same] if same else []
     if width is not None:
         heads, lines, foot = _fitted(heads, lines, foot, width)
-    blocks = [_grid(heads, lines, foot, format)]
+    blocks = [grid(heads, lines, foot, format)]
     if table.groups:
         blocks += _breakdown(table, format, width)
     details += [f"[{number}] {reason}" for number, reason in enumerate(_reasons(table), 1)]
@@ -345,8 +345,8 @@ def _breakdown(table: Table, format: str, width: int | None) -> list[str]:
             if (table.group_subset != "all")
             else "Accuracy by language group"
         )
-        grid = _grid([*heads, *[_short(name) for name in part]], body, counts, format)
-        blocks.append(grid if format == "html" else f"{_text(title, format)}\n\n{grid}")
+        part_grid = grid([*heads, *[_short(name) for name in part]], body, counts, format)
+        blocks.append(part_grid if format == "html" else f"{text_line(title, format)}\n\n{part_grid}")
     return blocks
 
 
@@ -354,11 +354,12 @@ def _short(group: str) -> str:
     return visible(group.partition(":")[2] or group)
 
 
-def _grid(heads: list[str], lines: Cells, foot: Cells, format: str) -> str:
+def grid(heads: list[str], lines: Cells, foot: Cells, format: str) -> str:
+    """A table of cells that are already text; `foot` stands apart below. Names are set left, figures right."""
     escape = {"github": _markdown, "latex_booktabs": _latex}.get(format, str)
     heads, lines = [escape(head) for head in heads], [[escape(cell) for cell in line] for line in lines]
     foot = [[escape(cell) for cell in line] for line in foot if any(line)]
-    left = {"id", "base", "intermediate", "tuned on", "note"}
+    left = {"id", "base", "intermediate", "tuned on", "note", "verdict", "target", "subset", *BREAKDOWNS}
     align = ["left" if head in left else "right" for head in heads]
     if format == "html":
         return _html_table(heads, lines, foot, align)
@@ -395,7 +396,9 @@ def _html_table(heads: list[str], lines: Cells, foot: Cells, align: list[str]) -
             kind = (
                 'th scope="row"' if index == 0 and tag == "td" else 'th scope="col"' if tag == "th" else "td"
             )
-            out.append(f'<{kind} style="text-align: {side}">{html.escape(cell)}</{kind.split()[0]}>')
+            out.append(
+                f'<{kind} style="text-align: {side}">{html.escape(cell)}</{kind.split(maxsplit=1)[0]}>'
+            )
         return f"<tr>{''.join(out)}</tr>"
 
     body = "\n".join(row(line, "td") for line in lines)
@@ -442,7 +445,13 @@ def _notes(board: Board, format: str, width: int | None) -> str:
     return "\n".join(f"% {_latex(visible(item))}" for item in items)
 
 
-def _text(text: str, format: str) -> str:
+def text_block(text: str, format: str, width: int | None = WIDTH) -> str:
+    """A paragraph, wrapped to `width` in the terminal form."""
+    shown = visible(text)
+    return "\n".join(_wrapped(shown, width)) if format == "simple" else text_line(shown, format)
+
+
+def text_line(text: str, format: str) -> str:
     if format == "html":
         return f"<p>{html.escape(text)}</p>"
     return _markdown(text) if format == "github" else f"% {text}" if format == "latex_booktabs" else text

@@ -11,7 +11,10 @@ Accuracies are shares between 0 and 1 throughout; only the tables turn them into
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -309,3 +312,19 @@ def _letters(different: npt.NDArray[np.bool_], order: list[int]) -> list[str]:
 def _letter(number: int) -> str:
     """a, b, …, z, then (27), (28), … so that letters never run together."""
     return chr(ord("a") + number) if number < 26 else f"({number + 1})"
+
+
+def pack_counts(right: npt.NDArray[Any]) -> str:
+    """In how many languages each row was right, as text: bytes, zlib, base64."""
+    return base64.b64encode(zlib.compress(np.asarray(right, np.uint8).tobytes(), 9)).decode()
+
+
+def unpack_counts(text: str, rows: int) -> npt.NDArray[np.uint8]:
+    """The inverse of `pack_counts`; raises ValueError for anything else or another number of rows."""
+    try:
+        data = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), rows + 1)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError(f"rows_right is damaged ({error})") from None
+    if len(data) != rows:
+        raise ValueError(f"rows_right has {len(data)} rows, not {rows}")
+    return np.frombuffer(data, np.uint8)

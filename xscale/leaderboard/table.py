@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness_tasks import languages
+from harness_tasks.sources import DataError
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.panels import Panel, Result, differences
@@ -17,7 +19,9 @@ from xscale.manifest import Entry
 SCHEMA = 1
 SORTS = ("ladder", "acc", "id", "ood", "gap", "delta", "size", "name")
 SEEDS = ("each", "mean")
+BREAKDOWNS = ("language", "script", "family", "seen")
 Seeds = Literal["each", "mean"]
+Groups = Callable[[str], Mapping[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,8 @@ class Row:
 
     `acc` maps a subset ("all", "id", "ood", …) to its estimate, `deltas` likewise, `groups` maps a language
     group ("de", "script:Latin", …) to the accuracy on the board's `group_subset`. `seed_spread` is the
-    standard deviation over seeds of `acc`'s values. `targets` are the sets it was fine-tuned on for this
-    table's target.
+    standard deviation over seeds of `acc`'s values; `rows_right` packs in how many languages each row was
+    right, for `check_reference`. `targets` are the sets it was fine-tuned on for this table's target.
     """
 
     id: str
@@ -84,6 +88,7 @@ class Row:
     seed_spread: dict[str, float] = field(default_factory=dict)
     groups: dict[str, Estimate] = field(default_factory=dict)
     note: str | None = None
+    rows_right: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Table:
     anchor: str
     data_fingerprint: str
     task_version: str
+    key: tuple[str, ...]
     subsets: dict[str, Subset]
     groups: dict[str, tuple[str, ...]]
     group_subset: str
@@ -222,7 +228,7 @@ def make_board(
     seeds: Seeds = "each",
     draws: int = st.DRAWS,
     seed: int = 0,
-    groups: Callable[[str], Mapping[str, tuple[str, ...]]] | None = None,
+    groups: Groups | None = None,
 ) -> Board:
     """Compute the board.
 
@@ -257,24 +263,19 @@ def make_board(
     return Board(tables, unavailable, _notes(tables, panels), settings)
 
 
-def language_groups(
-    panel: Panel, by: str, groups: Callable[[str], Mapping[str, tuple[str, ...]]] | None = None
-) -> dict[str, tuple[str, ...]]:
+def language_groups(panel: Panel, by: str, groups: Groups | None = None) -> dict[str, tuple[str, ...]]:
     """The groups of one kind ("language", "script", "family", "seen") with the languages that the panel has
     of each.
     """
     if by == "language":
         return {code: (code,) for code in panel.languages}
-    if by not in ("script", "family", "seen"):
-        raise UserError(f"unknown breakdown {by!r}; there are: language, script, family, seen")
-    if groups is None:
-        from harness_tasks import languages
-
-        groups = languages.language_groups
-    here = {
-        name: tuple(code for code in codes if code in panel.languages)
-        for name, codes in groups(panel.target).items()
-    }
+    if by not in BREAKDOWNS:
+        raise UserError(f"unknown breakdown {by!r}; there are: {', '.join(BREAKDOWNS)}")
+    try:
+        table = (groups or languages.language_groups)(panel.target)
+    except DataError:
+        return {}  # a target whose languages nobody has described
+    here = {name: tuple(code for code in codes if code in panel.languages) for name, codes in table.items()}
     wanted = ("seen", "unseen") if by == "seen" else ()
     return {
         name: codes for name, codes in here.items() if codes and (name in wanted or name.startswith(f"{by}:"))
@@ -327,6 +328,9 @@ def _table(
                 },
                 seed_spread=spread,
                 note=first.note,
+                rows_right=st.pack_counts(bootstrap.right()[member.indices[0]])
+                if len(member.indices) == 1
+                else None,
                 groups={
                     group: estimate(bootstrap, member.indices, group_subset, codes, seed)
                     for group, codes in axes.items()
@@ -350,6 +354,7 @@ def _table(
         anchor=panel.key[0],
         data_fingerprint=panel.key[2],
         task_version=panel.key[3],
+        key=panel.key,
         subsets={name: Subset(int(panel.masks[name].sum()), panel.commonest_label(name)) for name in names},
         groups=dict(axes),
         group_subset=group_subset,
@@ -567,7 +572,7 @@ def _notes(tables: Sequence[Table], panels: Sequence[Panel]) -> list[str]:
 
 def to_json(board: Board) -> dict[str, Any]:
     """The board as plain data: shares with 6 decimals, null where a figure is undefined."""
-    return _plain(
+    return plain(
         {
             "format": SCHEMA,
             **asdict(board),
@@ -578,11 +583,12 @@ def to_json(board: Board) -> dict[str, Any]:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Data for JSON: floats rounded to 6 decimals (small p-values whole), None for NaN and infinity."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, (float, np.floating)):
         number = float(value)
         if not math.isfinite(number):

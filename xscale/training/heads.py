@@ -12,8 +12,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification, PreTrainedModel
-from transformers import PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from xscale.training.tasks import Example, Head
 
@@ -23,7 +27,9 @@ _MODEL_CLASSES: dict[Head, Any] = {
 }
 
 
-def model_with_head(pretrained: str, head: Head, labels: Sequence[str], seed: int, dropout: float | None) -> PreTrainedModel:
+def model_with_head(
+    pretrained: str, head: Head, labels: Sequence[str], seed: int, dropout: float | None
+) -> PreTrainedModel:
     """The encoder at `pretrained` under a new head, whose weights depend on `seed` alone; `dropout` replaces the base's."""
     torch.manual_seed(seed)
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
@@ -47,8 +53,12 @@ def tokenise(
     if not pairs:
         return []
     encoded = tokenizer(
-        [first for first, _ in pairs], [second for _, second in pairs], truncation="longest_first",
-        max_length=max_length, add_special_tokens=True, return_attention_mask=False,
+        [first for first, _ in pairs],
+        [second for _, second in pairs],
+        truncation="longest_first",
+        max_length=max_length,
+        add_special_tokens=True,
+        return_attention_mask=False,
     )["input_ids"]
     result, position = [], 0
     for example in examples:
@@ -70,7 +80,9 @@ def collate(
         input_ids[row, : len(pair)] = torch.tensor(pair)
         attention_mask[row, : len(pair)] = 1
     if head == "multiple_choice":
-        input_ids, attention_mask = (tensor.view(len(ids), -1, length) for tensor in (input_ids, attention_mask))
+        input_ids, attention_mask = (
+            tensor.view(len(ids), -1, length) for tensor in (input_ids, attention_mask)
+        )
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": torch.tensor(labels)}
 
 
@@ -89,7 +101,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     shards = [[name for name in state if name in frozen], [name for name in state if name not in frozen]]
     shards = [names for names in shards if names]
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = folder / f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         tensors = {name: state[name] for name in names}

@@ -28,5 +28,7 @@ def sample_order(labels: Sequence[int], seed: int) -> np.ndarray:
 def nested_sample(labels: Sequence[int], size: int, seed: int, name: str) -> np.ndarray:
     """Row numbers of the sample, shape (size,). Raises `UserError` when there are fewer rows than `size`."""
     if size > len(labels):
-        raise UserError(f"size {size} is larger than {name}, which has {len(labels)} usable rows here; choose sizes up to that")
+        raise UserError(
+            f"size {size} is larger than {name}, which has {len(labels)} usable rows here; choose sizes up to that"
+        )
     return sample_order(labels, seed)[:size]

@@ -1,8 +1,8 @@
 """One recipe, trained: base -> intermediate task -> each target, written as one checkpoint folder.
 
-    checkpoints/<id>/encoder/   the encoder after the intermediate phase
-    checkpoints/<id>/xnli/      the encoder with its fine-tuned head; likewise xcopa/
-    checkpoints/<id>/recipe.json
+checkpoints/<id>/encoder/   the encoder after the intermediate phase
+checkpoints/<id>/xnli/      the encoder with its fine-tuned head; likewise xcopa/
+checkpoints/<id>/recipe.json
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def check_recipe(recipe: Recipe) -> None:
     for target, plan in recipe.targets.items():
         for name in plan.train:
             if tasks[name].head != TARGET_HEADS[target]:
-                raise UserError(f"targets.{target}.train: {name!r} is a {tasks[name].head} task, {target} needs {TARGET_HEADS[target]}")
+                raise UserError(
+                    f"targets.{target}.train: {name!r} is a {tasks[name].head} task, {target} needs {TARGET_HEADS[target]}"
+                )
             _sample(tasks[name], plan.size, recipe.seed, recipe.data, f"targets.{target}.size")
     if recipe.size:
         _sample(tasks[recipe.intermediate], recipe.size, recipe.seed, recipe.data, "sizes")
@@ -68,27 +70,61 @@ def train_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
         encoder = temporary / "encoder"
         intermediate = training_task(recipe.intermediate)
         phase = recipe.phases["intermediate"]
-        model = model_with_head(base, intermediate.head, intermediate.labels, _phase_seed(recipe.seed, "intermediate"), phase.dropout)
+        model = model_with_head(
+            base,
+            intermediate.head,
+            intermediate.labels,
+            _phase_seed(recipe.seed, "intermediate"),
+            phase.dropout,
+        )
         if phase.freeze == "embeddings":
             freeze_embeddings(model)
         if recipe.size:
-            model = _train_on(model, intermediate, recipe.size, recipe, phase, "intermediate", tokenizer, accelerator, record)
+            model = _train_on(
+                model,
+                intermediate,
+                recipe.size,
+                recipe,
+                phase,
+                "intermediate",
+                tokenizer,
+                accelerator,
+                record,
+            )
         save_model(model.base_model, tokenizer, encoder, store)
         for target, plan in recipe.targets.items():
             phase = recipe.phases[target]
             task = training_task(plan.train[0])
-            model = model_with_head(str(encoder), task.head, task.labels, _phase_seed(recipe.seed, target), phase.dropout)
+            model = model_with_head(
+                str(encoder), task.head, task.labels, _phase_seed(recipe.seed, target), phase.dropout
+            )
             if phase.freeze == "embeddings":
                 freeze_embeddings(model)
             for name in plan.train:
-                model = _train_on(model, training_task(name), plan.size, recipe, phase, target, tokenizer, accelerator, record)
+                model = _train_on(
+                    model,
+                    training_task(name),
+                    plan.size,
+                    recipe,
+                    phase,
+                    target,
+                    tokenizer,
+                    accelerator,
+                    record,
+                )
             model.config.xscale_max_length = phase.max_length
             save_model(model, tokenizer, temporary / target, store)
         record["seconds"] = round(time.monotonic() - start, 1)
         record["libraries"] = {name: version(name) for name in _LIBRARIES}
-        record["hardware"] = {"device": str(accelerator.device), "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
-                              "machine": platform.machine()}
-        (temporary / "recipe.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        record["hardware"] = {
+            "device": str(accelerator.device),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "machine": platform.machine(),
+        }
+        (temporary / "recipe.json").write_text(
+            json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     return record
 
 
@@ -97,11 +133,15 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(pretrained)
     except (OSError, ValueError) as error:
-        raise UserError(f"base {pretrained!r}: cannot be loaded ({str(error).splitlines()[0]}); check the name, the network, "
-                        "or give a local folder as ./path") from None
+        raise UserError(
+            f"base {pretrained!r}: cannot be loaded ({str(error).splitlines()[0]}); check the name, the network, "
+            "or give a local folder as ./path"
+        ) from None
 
 
-def _sample(task: TrainingTask, size: int | None, seed: int, source: str, field: str) -> tuple[list[Example], np.ndarray]:
+def _sample(
+    task: TrainingTask, size: int | None, seed: int, source: str, field: str
+) -> tuple[list[Example], np.ndarray]:
     examples = load_examples(task, source)
     labels = [example.label for example in examples]
     try:
@@ -111,8 +151,15 @@ def _sample(task: TrainingTask, size: int | None, seed: int, source: str, field:
 
 
 def _train_on(
-    model: PreTrainedModel, task: TrainingTask, size: int | None, recipe: Recipe, phase: Phase, name: str,
-    tokenizer: PreTrainedTokenizerBase, accelerator: Accelerator, record: dict[str, Any],
+    model: PreTrainedModel,
+    task: TrainingTask,
+    size: int | None,
+    recipe: Recipe,
+    phase: Phase,
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    accelerator: Accelerator,
+    record: dict[str, Any],
 ) -> PreTrainedModel:
     examples, rows = _sample(task, size, recipe.seed, recipe.data, f"{name}.size")
     chosen = [examples[row] for row in rows]
@@ -120,22 +167,48 @@ def _train_on(
     total = _steps(len(chosen), phase)
     start = time.monotonic()
     with progress(f"train {recipe.id}: {name} on {len(chosen)} of {task.name}", total) as advance:
-        losses = train_phase(model, ids, [e.label for e in chosen], task, phase, _phase_seed(recipe.seed, name),
-                             tokenizer.pad_token_id, accelerator, advance)
+        losses = train_phase(
+            model,
+            ids,
+            [e.label for e in chosen],
+            task,
+            phase,
+            _phase_seed(recipe.seed, name),
+            tokenizer.pad_token_id,
+            accelerator,
+            advance,
+        )
     content = json.dumps([[e.pairs, e.label] for e in chosen], ensure_ascii=False)
-    record["phases"].append({
-        "phase": name, "task": task.name, "source": source_name(recipe.data), "rows": len(chosen), "rows_here": len(examples),
-        "rows_full": task.examples, "rows_sha256": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest(),
-        "data_sha256": hashlib.sha256(content.encode()).hexdigest(), "steps": total, "precision": "bf16" if uses_bf16(phase, accelerator.device) else "fp32",
-        "loss_first": round(float(np.mean(losses[:10])), 4), "loss_last": round(float(np.mean(losses[-10:])), 4),
-        "seconds": round(time.monotonic() - start, 1),
-    })
+    record["phases"].append(
+        {
+            "phase": name,
+            "task": task.name,
+            "source": source_name(recipe.data),
+            "rows": len(chosen),
+            "rows_here": len(examples),
+            "rows_full": task.examples,
+            "rows_sha256": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest(),
+            "data_sha256": hashlib.sha256(content.encode()).hexdigest(),
+            "steps": total,
+            "precision": "bf16" if uses_bf16(phase, accelerator.device) else "fp32",
+            "loss_first": round(float(np.mean(losses[:10])), 4),
+            "loss_last": round(float(np.mean(losses[-10:])), 4),
+            "seconds": round(time.monotonic() - start, 1),
+        }
+    )
     return model
 
 
 def train_phase(
-    model: PreTrainedModel, ids: Sequence[list[list[int]]], labels: Sequence[int], task: TrainingTask, phase: Phase,
-    seed: int, pad_token_id: int, accelerator: Accelerator, advance: Advance,
+    model: PreTrainedModel,
+    ids: Sequence[list[list[int]]],
+    labels: Sequence[int],
+    task: TrainingTask,
+    phase: Phase,
+    seed: int,
+    pad_token_id: int,
+    accelerator: Accelerator,
+    advance: Advance,
 ) -> list[float]:
     """Train `model` in place; returns the loss of every step.
 
@@ -145,12 +218,16 @@ def train_phase(
     torch.manual_seed(seed)
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": phase.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": phase.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, eps=phase.adam_epsilon, fused=True)
     use_bf16 = uses_bf16(phase, accelerator.device)
     warmup = round(total * phase.warmup)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: (step + 1) / (warmup + 1) if step < warmup else (total - step) / max(1, total - warmup)
+        optimizer,
+        lambda step: (step + 1) / (warmup + 1) if step < warmup else (total - step) / max(1, total - warmup),
     )
     prepared, optimizer = accelerator.prepare(model, optimizer)
     prepared.train()

@@ -1,0 +1,331 @@
+"""The commands of `xscale`. Heavy libraries are imported where they are used, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="What does more English intermediate-task data buy in zero-shot cross-lingual accuracy, above all on "
+    "out-of-distribution subsets?\n\nExample: xscale run   (trains, evaluates and shows a small ladder)",
+)
+
+DEFAULT_MANIFEST = Path("checkpoints_manifest.json")
+
+ManifestOption = Annotated[
+    Path,
+    typer.Option("--manifest", help="the manifest; checkpoints/ and results/ lie beside it", metavar="FILE"),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", help="hub, bundled or a mirror folder; overrides the experiment's", metavar="SOURCE"
+    ),
+]
+ExperimentArgument = Annotated[
+    str,
+    typer.Argument(
+        help="an experiment file, or the name of one that comes with xscale", metavar="EXPERIMENT"
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command(epilog="Example: xscale run experiments/real-small.yaml --data ../mirror")
+def run(
+    experiment: ExperimentArgument = "first-run",
+    data: DataOption = None,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Train, register and evaluate an experiment's ladder, and show the leaderboard. Does only what is missing."""
+    from xscale import pipeline
+    from xscale.experiment import find_experiment, read_experiment
+    from xscale.progress import say
+
+    work = pipeline.Workspace(manifest)
+    path = find_experiment(experiment)
+    loaded = read_experiment(path)
+    if dry_run:
+        _print_plan(pipeline.work_left(loaded, data, work))
+        return
+    entries = pipeline.run(loaded, data, work)
+    _print_board(manifest, ids=[entry.id for entry in entries])
+    say(
+        f"checkpoints: {work.checkpoints}/   predictions and lm_eval's results: {work.results}/   manifest: {manifest}"
+    )
+
+
+@app.command(epilog="Example: xscale train experiments/real-small.yaml --data ../mirror --dry-run")
+def train(
+    experiment: ExperimentArgument = "first-run",
+    data: DataOption = None,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Train and register an experiment's checkpoints, without evaluating them."""
+    from xscale import pipeline
+    from xscale.experiment import find_experiment, plan, read_experiment
+
+    loaded = read_experiment(find_experiment(experiment))
+    work = pipeline.Workspace(manifest)
+    if dry_run:
+        _print_plan([line for line in pipeline.work_left(loaded, data, work) if line.startswith("train")])
+        return
+    pipeline.train(plan(loaded, pipeline.experiment_source(loaded, data)), work)
+
+
+@app.command("eval", epilog="Example: xscale eval my-model --data hub")
+def evaluate(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="manifest entries; all of them when left out")
+    ] = None,
+    data: DataOption = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", help="evaluate the rows and languages that this experiment asks for"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="documents a language (for a quick look)")
+    ] = None,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Evaluate manifest entries through lm_eval on every language; stored results that still count are kept."""
+    from harness_tasks.sources import resolve_source
+    from xscale import pipeline
+    from xscale.experiment import find_experiment, read_experiment
+    from xscale.manifest import read_manifest
+
+    entries = _chosen(read_manifest(manifest).entries, ids, manifest)
+    if experiment is not None:
+        loaded = read_experiment(find_experiment(experiment))
+        source, selection = pipeline.experiment_source(loaded, data), pipeline.selection(loaded)
+    else:
+        source, selection = resolve_source(data), pipeline.default_selection()
+    if limit is not None:
+        selection = {target: (languages, limit) for target, (languages, _) in selection.items()}
+    work = pipeline.Workspace(manifest)
+    if dry_run:
+        _print_plan(
+            [f"evaluate {entry.id}" for entry in pipeline.unevaluated(entries, selection, source, work)]
+        )
+        return
+    pipeline.evaluate(entries, selection, source, work)
+    _print_board(manifest, ids=[entry.id for entry in entries])
+
+
+@app.command(epilog="Example: xscale board --format github --subset negation")
+def board(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="manifest entries; all of them when left out")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="simple, github, latex_booktabs, csv, json or html")
+    ] = "simple",
+    target: Annotated[
+        list[str] | None, typer.Option("--target", help="xnli or xcopa; both when left out")
+    ] = None,
+    subset: Annotated[list[str] | None, typer.Option("--subset", help="subsets beside `all`")] = None,
+    language: Annotated[list[str] | None, typer.Option("--language", help="only these languages")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="breakdown: language, script, family or seen")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option("--sort", help="ladder, acc, id, ood, gap, delta, size or name")
+    ] = "ladder",
+    wide: Annotated[bool, typer.Option("--wide", help="every column, however wide")] = False,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Show the leaderboard of all evaluated manifest entries."""
+    _print_board(
+        manifest,
+        ids=ids,
+        format=format,
+        targets=target,
+        subsets=subset,
+        languages=language,
+        by=by,
+        sort=sort,
+        wide=wide,
+    )
+
+
+@app.command(
+    epilog="Example: xscale add --model hf --model-args pretrained=./my-causal-lm,dtype=float32 --id my-lm"
+)
+def add(
+    model: Annotated[
+        str, typer.Option("--model", help="lm_eval model type: xscale (encoder checkpoint), hf, ...")
+    ],
+    model_args: Annotated[
+        str, typer.Option("--model-args", help="as lm_eval's --model_args: name=value,...")
+    ] = "",
+    id: Annotated[
+        str | None, typer.Option("--id", help="unique name; made from `pretrained` when left out")
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="the public model it started from")] = None,
+    intermediate: Annotated[
+        list[str] | None, typer.Option("--intermediate", help="intermediate task")
+    ] = None,
+    size: Annotated[int | None, typer.Option("--size", min=0, help="intermediate-task examples")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="training seed")] = None,
+    baseline: Annotated[str | None, typer.Option("--baseline", help="id of its size-0 entry")] = None,
+    note: Annotated[str | None, typer.Option("--note", help="a remark that tables show")] = None,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Add a checkpoint, yours or anyone's, to the manifest; `xscale eval` then puts it on the leaderboard."""
+    from xscale.manifest import add_entries, make_entry
+
+    entry = make_entry(
+        manifest,
+        model=model,
+        model_args=model_args,
+        id=id,
+        base=base,
+        intermediate=intermediate or [],
+        size=size,
+        seed=seed,
+        baseline=baseline,
+        note=note,
+    )
+    if dry_run:
+        typer.echo(entry.model_dump_json(indent=2, exclude_none=True))
+        return
+    add_entries(manifest, [entry])
+    typer.echo(f"added {entry.id} to {manifest}; now: xscale eval {entry.id}")
+
+
+@app.command("ls", epilog="Example: xscale ls")
+def list_entries(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
+    """List the manifest's entries and whether each has results."""
+    from tabulate import tabulate
+
+    from xscale.evaluation.predictions import PREDICTIONS
+    from xscale.leaderboard.render import visible
+    from xscale.manifest import read_manifest
+    from xscale.pipeline import RESULTS
+
+    rows = [
+        (
+            visible(entry.id),
+            entry.model,
+            "+".join(entry.intermediate) or "-",
+            "-" if entry.size is None else entry.size,
+            "-" if entry.seed is None else entry.seed,
+            "yes" if (manifest.parent / RESULTS / entry.id / PREDICTIONS).exists() else "no",
+        )
+        for entry in read_manifest(manifest).entries
+    ]
+    typer.echo(tabulate(rows, headers=["id", "model", "intermediate", "size", "seed", "results"]))
+
+
+@app.command(epilog="Example: xscale check")
+def check(
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Check the manifest, the checkpoints' files against their hashes, and the stored results."""
+    from xscale.check import check_workspace
+    from xscale.pipeline import Workspace
+
+    findings = check_workspace(Workspace(manifest))
+    for finding in findings:
+        typer.echo(finding)
+    if findings:
+        raise typer.Exit(1)
+    typer.echo(f"{manifest}: all is well")
+
+
+@app.command(
+    "lm-eval",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+    epilog="Example: xscale lm-eval --model xscale --model_args pretrained=checkpoints/<id> --tasks xnli_ood",
+)
+def lm_eval(context: typer.Context) -> None:
+    """Run lm_eval with all its flags, with the model type `xscale` and the tasks registered."""
+    from xscale.evaluation.lm_eval_command import run_lm_eval
+
+    run_lm_eval(context.args)
+
+
+def _chosen(entries: list[Any], ids: list[str] | None, manifest: Path) -> list[Any]:
+    from xscale.errors import UserError
+
+    known = {entry.id for entry in entries}
+    for wanted in ids or []:
+        if wanted not in known:
+            raise UserError(f"{manifest}: no entry {wanted!r}; `xscale ls` lists them")
+    return [entry for entry in entries if not ids or entry.id in ids]
+
+
+def _print_plan(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+    typer.echo(f"{len(lines)} steps; nothing was done" if lines else "nothing is left to do")
+
+
+def _print_board(
+    manifest: Path,
+    ids: list[str] | None = None,
+    format: str = "simple",
+    targets: list[str] | None = None,
+    subsets: list[str] | None = None,
+    languages: list[str] | None = None,
+    by: str | None = None,
+    sort: str = "ladder",
+    wide: bool = False,
+) -> None:
+    from xscale.leaderboard.panels import build_panels, load_results
+    from xscale.leaderboard.render import render
+    from xscale.leaderboard.table import Filter, make_board
+    from xscale.manifest import read_manifest
+    from xscale.pipeline import RESULTS
+
+    loaded = read_manifest(manifest)
+    _chosen(loaded.entries, ids, manifest)
+    results = load_results(loaded, manifest.parent / RESULTS)
+    panels = build_panels(results, targets=targets, languages=languages)
+    shown = make_board(
+        panels,
+        results,
+        subsets=["id", "ood", *(subsets or [])],
+        by=by,
+        sort=sort,
+        show=Filter(ids=tuple(ids or ())),
+    )
+    sys.stdout.write(render(shown, format, wide=wide))
+
+
+def main() -> None:
+    """Entry point: errors meant for a person are one line and exit code 2; Ctrl-C is one line and 130."""
+    from harness_tasks.sources import DataError
+    from xscale.errors import UserError
+
+    try:
+        app()
+    except (UserError, DataError) as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; what was finished is kept, the same command goes on from there\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

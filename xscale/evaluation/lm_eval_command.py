@@ -1,0 +1,48 @@
+"""lm_eval's own command line, with our model type and tasks known to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from harness_tasks.tasks import yaml_folder
+
+MODEL_TYPE = "xscale.evaluation.encoder_lm:EncoderLM"
+
+
+def register_model() -> None:
+    """Make `--model xscale` known to this process' lm_eval (lm_eval 0.4.13 reads no entry points)."""
+    import lm_eval.models  # noqa: F401  (registers lm_eval's own types first)
+    from lm_eval.api.registry import model_registry
+
+    if "xscale" not in model_registry:
+        model_registry.register("xscale", target=MODEL_TYPE)
+
+
+def run_lm_eval(arguments: Sequence[str]) -> None:
+    """Run `lm_eval <arguments>` in this process. Adds `--include_path` for our tasks where lm_eval does not index them."""
+    from lm_eval.__main__ import cli_evaluate
+
+    register_model()
+    arguments = list(arguments)
+    is_run = not arguments or arguments[0] not in ("ls", "validate")
+    if (
+        "tasks/xscale" not in yaml_folder().as_posix()
+        and "--include_path" not in arguments
+        and any(name in arguments for name in ("--tasks", "-t", "ls"))
+    ):
+        arguments += ["--include_path", str(yaml_folder())]
+    sys.argv = [
+        "lm_eval",
+        *(
+            ["run"]
+            if is_run
+            and arguments
+            and arguments[0].startswith("-")
+            and "--help" not in arguments
+            and "-h" not in arguments
+            else []
+        ),
+        *arguments,
+    ]
+    cli_evaluate()
