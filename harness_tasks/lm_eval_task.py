@@ -1,12 +1,13 @@
-"""The task class that the YAML files name: documents in memory, subset metrics, a short way for zero-shot prompts.
+"""The task class that the YAML files name; the only module here that needs lm_eval.
 
 It is lm-evaluation-harness' own `ConfigurableTask` with these differences:
 
-* documents come from :mod:`harness_tasks.rows` as plain dictionaries, read once;
-* a document counts for ``acc`` and for the metric of each subset it belongs to, so that one pass gives all of
-  them with lm_eval's own standard errors;
-* a subset that has no document in a run (``--limit``, ``--samples``) is reported as nan;
-* results record the data's source, anchor and fingerprint in the task's metadata.
+* documents are plain dictionaries from :mod:`harness_tasks.rows`, read once, and a zero-shot prompt without a
+  chat template takes a short way;
+* a document counts for ``acc`` and for ``acc_<subset>`` of each subset it belongs to, so that one pass gives
+  all of them with lm_eval's own standard errors;
+* a subset that a run leaves without any document (``--limit``, ``--samples``) is reported as nan;
+* the task's metadata, which results keep, records the data's source, anchor and fingerprint.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from typing import Any
 
 import numpy as np
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.config.group import AggMetricConfig
 
+from harness_tasks import xcopa
 from harness_tasks.rows import Options, build_documents, data_record, subset_names
+from harness_tasks.subsets.registry import subsets_of
 
-_UNEQUAL_COUNTS = re.compile(r"\[(xnli|xcopa)_ood\w*\] Metrics were not scored on the same number")
+USER_METRICS = 8  # how many of a user's subsets a group row can show
 
 
-class Documents(list):
-    """Documents with the one attribute of a `datasets.Dataset` that lm_eval asks for."""
+class Documents(list[dict[str, Any]]):
+    """Documents, with the one attribute of a `datasets.Dataset` that lm_eval asks for."""
 
     @property
     def features(self) -> dict[str, None]:
@@ -35,7 +39,10 @@ class Documents(list):
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-    """``acc`` of one document, and the same value for each of its subsets: the choice of highest log-likelihood."""
+    """``acc`` of one document, 0 or 1, and the same for each of its subsets.
+
+    The prediction is the choice with the highest log-likelihood, the first one among equals.
+    """
     correct = 1.0 if int(np.argmax([result[0] for result in results])) == doc["label"] else 0.0
     scores = {"acc": correct}
     for name in doc["subsets"]:
@@ -46,7 +53,7 @@ def process_results(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]
 class ParallelTask(ConfigurableTask):
     """One target in one language, or one subset of it.
 
-    `config` is the YAML's content; ``dataset_kwargs`` has ``target``, ``language`` and possibly ``subset``;
+    In the YAML, ``dataset_kwargs`` has ``target``, ``language`` and possibly ``subset`` and ``subsets_file``;
     ``metadata`` may have the options of :class:`harness_tasks.rows.Options`.
     """
 
@@ -57,55 +64,69 @@ class ParallelTask(ConfigurableTask):
         download_mode: Any = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        config = {key: value for key, value in (config or {}).items() if key != "class"}
-        place = config["dataset_kwargs"]
+        settings = {key: value for key, value in (config or {}).items() if key != "class"}
+        place = settings["dataset_kwargs"]
+        metadata = settings.get("metadata") or {}
         self.target: str = place["target"]
         self.language: str = place["language"]
         self.subset: str | None = place.get("subset")
-        self.options = Options.from_metadata(config.get("metadata") or {})
-        shown = [] if self.subset else subset_names(self.target, self.options)
-        config["metric_list"] = [
-            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-            for metric in ("acc", *(f"acc_{name}" for name in shown))
-        ]
-        config["process_results"] = process_results
-        config["metadata"] = {
-            **(config.get("metadata") or {}),
-            **data_record(self.target, self.language, self.options),
-        }
-        self._shown = shown
+        self.options = Options.from_metadata(
+            {"subsets_file": place["subsets_file"], **metadata} if "subsets_file" in place else metadata
+        )
+        self.shown = [] if self.subset else subset_names(self.target, self.options, self.language)
+        _register_user_metrics(self.target, self.shown)
         self._empty: list[str] = []
-        super().__init__(config=config)
+        settings["metric_list"] = [
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in ("acc", *(f"acc_{name}" for name in self.shown))
+        ]
+        settings["process_results"] = process_results
+        settings["metadata"] = {**metadata, **data_record(self.target, self.language, self.options)}
+        if self.options.whole_premise and self.target == "xcopa":
+            settings["doc_to_text"] = xcopa.doc_to_text_whole
+        super().__init__(config=settings)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Reads the documents of both splits; raises :class:`harness_tasks.sources.DataError`."""
         test = build_documents(self.target, self.language, "test", self.options, subset=self.subset)
-        if self.subset:
-            for doc in test:
-                doc["subsets"] = []
         validation = build_documents(self.target, self.language, "validation", self.options)
+        if self.subset:  # every document is of it: `acc` says all
+            test = [{**doc, "subsets": []} for doc in test]
         self.dataset = {"test": Documents(test), "validation": Documents(validation)}
 
     def build_all_requests(
-        self, *, limit: int | None = None, samples: Sequence[int] | None = None, **kwargs: Any
+        self,
+        *,
+        limit: int | None = None,
+        samples: Sequence[int] | None = None,
+        tokenizer_name: str = "",
+        **kwargs: Any,
     ) -> None:
-        """As lm_eval's; also notes which subsets the chosen documents leave empty."""
+        """As lm_eval's; also notes which subsets are left without a document.
+
+        lm_eval caches requests (``--cache_requests``) by the task's name only, so what they depend on beyond
+        it is added to the one part of the key that can be given.
+        """
         docs = self.eval_docs
         chosen = [docs[i] for i in samples if i < len(docs)] if samples else docs[: limit or None]
         present = {name for doc in chosen for name in doc["subsets"]}
-        self._empty = [f"acc_{name}" for name in self._shown if name not in present]
-        super().build_all_requests(limit=limit, samples=samples, **kwargs)
+        self._empty = [f"acc_{name}" for name in self.shown if name not in present]
+        if kwargs.get("cache_requests"):
+            fingerprint = self.config.metadata["data_fingerprint"]
+            flags = f"{self.options.repair_question:d}{self.options.whole_premise:d}"
+            tokenizer_name = f"{tokenizer_name}-v{self.VERSION}-{fingerprint[:16]}-{flags}"
+        super().build_all_requests(limit=limit, samples=samples, tokenizer_name=tokenizer_name, **kwargs)
 
     def fewshot_context(
         self, doc: dict[str, Any], num_fewshot: int, *args: Any, **kwargs: Any
     ) -> str | list[str]:
-        """As lm_eval's, which for zero-shot prompts without a template is the text of the document."""
-        if num_fewshot == 0 and not args and not any(kwargs.values()) and not self.config.description:
+        """As lm_eval's, which for a zero-shot prompt without a template is the document's text."""
+        if num_fewshot == 0 and not args and not self.config.description and not any(kwargs.values()):
             return self.doc_to_text(doc)
         return super().fewshot_context(doc, num_fewshot, *args, **kwargs)
 
     def process_results(self, doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-        """Scores of one document; the first one also carries nan for each empty subset."""
+        """Scores of one document; the first document also carries nan for each empty subset."""
         if "acc" not in self._metric_fn_list:  # --predict_only
             return {}
         scores = process_results(doc, results)
@@ -115,15 +136,51 @@ class ParallelTask(ConfigurableTask):
         return scores
 
 
-class _EqualInAllLanguages(logging.Filter):
-    """Drops lm_eval's warning about metrics with fewer documents, for our tasks only.
+# target -> metrics of the user's subsets that tasks of this process have
+_user_metrics: dict[str, list[str]] = {}
 
-    It warns that a group would over-weight such a metric. Ours have the same documents in every language, and
+
+def _register_user_metrics(target: str, names: Sequence[str]) -> None:
+    shipped = {subset.name for subset in subsets_of(target)}
+    known = _user_metrics.setdefault(target, [])
+    for name in names:
+        if name not in shipped and f"acc_{name}" not in known:
+            known.append(f"acc_{name}")
+
+
+class UserMetric(AggMetricConfig):
+    """A place in a group's ``aggregate_metric_list`` for the n-th of a user's subsets, if there is one.
+
+    A group's list of metrics is fixed when its YAML is read, before any task has seen ``--metadata``; this
+    one looks its name up when the group is aggregated. Without a name lm_eval finds no metric and passes
+    over it.
+    """
+
+    def __init__(self, target: str, number: int) -> None:
+        self.target = target
+        self.number = number
+        self.filter_list = None
+        self.aggregation = "mean"
+        self.weight_by_size = False
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """``acc_<name>``, or text that is no metric."""
+        known = _user_metrics.get(self.target, [])
+        return known[self.number] if self.number < len(known) else "no further subset"
+
+
+class _SameSizesEverywhere(logging.Filter):
+    """Drops, for our tasks only, lm_eval's warning that some metrics have fewer documents than others.
+
+    It is about groups that weight tasks by size. Ours have the same documents in every language, and their
     groups take the plain mean over languages.
     """
 
+    PATTERN = re.compile(r"\[(xnli|xcopa)_ood_\w+\] Metrics were not scored on the same number of documents")
+
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _UNEQUAL_COUNTS.match(record.getMessage())
+        return not self.PATTERN.match(record.getMessage())
 
 
-logging.getLogger("lm_eval.evaluator_utils").addFilter(_EqualInAllLanguages())
+logging.getLogger("lm_eval.evaluator_utils").addFilter(_SameSizesEverywhere())

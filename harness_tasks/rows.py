@@ -1,7 +1,7 @@
 """Documents: a target's rows in one language as lm-evaluation-harness gets them, in one fixed order.
 
-The order is shuffled and stratified by ID / OOD, label and the other subsets, and it is the same in every
-language: the first n documents are a fair sample of the same n rows.
+The test split is shuffled and stratified by ID / OOD, label and the other shipped subsets, and the order is
+the same in every language: the first n documents are a fair sample of the same n rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness_tasks.sources import DataError, fingerprint, resolve_source, source_name
-from harness_tasks.subsets.membership import identify, load_membership
+from harness_tasks.subsets.membership import TEXT_AND_LABEL, identify, shipped_membership
+from harness_tasks.subsets.user import load_membership, subset_files
 from harness_tasks.targets import get_target, location, read_target
 
 if TYPE_CHECKING:
@@ -25,23 +26,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How rows are read.
+    """How rows are read and shown; lm_eval's ``--metadata`` has the same names (`subset_files`:
+    subsets_file).
 
     Attributes:
         data: source as in :mod:`harness_tasks.sources`; None is the environment's, then the hub
         repair_question: take XCOPA's ``question`` from English COPA instead of the published files
+        whole_premise: XCOPA prompts drop the premise's last character only if it is punctuation
+        check_text: refuse official data with other texts than those that subsets were made for
+        subset_files: files with a user's subsets
     """
 
     data: str | None = None
     repair_question: bool = True
+    whole_premise: bool = False
+    check_text: bool = True
+    subset_files: tuple[str, ...] = ()
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Options:
-        """From lm_eval's ``--metadata``, whose other keys are ignored (it also holds the model's arguments)."""
-        repair = metadata.get("repair_question", True)
-        if str(repair).lower() not in ("true", "false"):
-            raise DataError(f"metadata: repair_question is {repair!r}; it must be true or false")
-        return cls(data=metadata.get("data"), repair_question=str(repair).lower() == "true")
+        """From ``--metadata``; its other keys are ignored, it also holds the model's arguments."""
+        flags = {
+            name: _flag(name, metadata[name])
+            for name in ("repair_question", "whole_premise", "check_text")
+            if name in metadata
+        }
+        return cls(
+            data=metadata.get("data"), subset_files=subset_files(metadata.get("subsets_file")), **flags
+        )
+
+
+def _flag(name: str, value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise DataError(f"metadata: {name} is {value!r}; it must be true or false")
+    return str(value).lower() == "true"
+
+
+DEFAULTS = Options()
 
 
 def documents(
@@ -53,10 +74,10 @@ def documents(
     repair_question: bool = True,
     subset: str | None = None,
 ) -> datasets.Dataset:
-    """The documents of :func:`build_documents` as a `datasets.Dataset`."""
+    """The documents of :func:`build_documents` as a `datasets.Dataset`; raises the same errors."""
     import datasets
 
-    options = Options(data=source, repair_question=repair_question)
+    options = Options(data=source, repair_question=repair_question, subset_files=subset_files())
     return datasets.Dataset.from_list(build_documents(target, language, split, options, subset=subset))
 
 
@@ -64,31 +85,30 @@ def build_documents(
     target: str,
     language: str,
     split: str = "test",
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     *,
     subset: str | None = None,
 ) -> list[dict[str, Any]]:
-    """All documents of a split.
+    """All documents of a split: target, language, row, the text fields, label and the names of its subsets.
 
-    The test split comes in the fixed shuffled order, the validation split (for few-shot examples) in the order
-    of the file. `subset` keeps only that subset's documents, in the same order.
+    The test split comes in the fixed shuffled order, the validation split (for few-shot examples) in that of
+    the file. `subset` keeps only that subset's documents, in the same order.
 
     Raises :class:`harness_tasks.sources.DataError` when the data is missing, damaged, or not the rows that
     subsets were made for.
     """
     spec = get_target(target)
-    rows, anchor, questions = _read_known(target, language, split, options.data)
-    membership = load_membership(target, anchor)
+    rows, anchor, questions = _read(target, language, split, options)
+    membership = load_membership(target, anchor, options.subset_files, options.data)
     if subset is not None and subset not in membership:
-        raise DataError(f"this data has no subset {subset!r} of {target}; it has: {', '.join(membership)}")
+        known = ", ".join(membership) or "none"
+        raise DataError(f"{source_name(options.data)} has no {target} subset {subset!r}; it has: {known}")
     names = _names_by_row(membership, len(rows))
-    labels = tuple(row["label"] for row in rows)
-    order = document_order(target, anchor, labels) if split == "test" else range(len(rows))
     result = []
-    for number in order:
-        row = rows[number]
+    for number in _order(target, split, anchor, tuple(row["label"] for row in rows)):
         if subset is not None and subset not in names[number]:
             continue
+        row = rows[number]
         doc = {"target": target, "language": language, "row": number}
         for field in spec.text_fields:
             doc[field] = row[field]
@@ -102,20 +122,29 @@ def build_documents(
     return result
 
 
-def subset_names(target: str, options: Options = Options()) -> list[str]:
-    """The subsets that the data of `options` has."""
-    _, anchor, _ = _read_known(target, get_target(target).languages[-1], "test", options.data)
-    return list(load_membership(target, anchor))
+def subset_names(target: str, options: Options = DEFAULTS, language: str = "en") -> list[str]:
+    """The subsets that the data of `options` has, shipped ones first; the same in every `language`."""
+    anchor = anchor_of(target, options, language)
+    return list(load_membership(target, anchor, options.subset_files, options.data))
 
 
-def data_record(target: str, language: str, options: Options = Options()) -> dict[str, Any]:
-    """What a result records of its data: source, anchor of the English rows, fingerprint of the language's rows."""
-    rows, anchor, questions = _read_known(target, language, "test", options.data)
-    fields = [*get_target(target).text_fields, "label"]
+def anchor_of(target: str, options: Options = DEFAULTS, language: str = "en") -> str:
+    """The anchor (:mod:`harness_tasks.subsets.membership`) of the test rows; the same in every `language`."""
+    return _read(target, language, "test", options)[1]
+
+
+def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict[str, str]:
+    """What a result records of its data: ``data_source``, ``data_anchor`` and ``data_fingerprint``.
+
+    The fingerprint is of the test rows in this language in their original order: texts, label, and XCOPA's
+    question as it is used.
+    """
+    rows, anchor, questions = _read(target, language, "test", options)
+    fields = list(TEXT_AND_LABEL[target])
     if questions is not None:
         fields.append("question")
         if options.repair_question:
-            rows = [{**row, "question": question} for row, question in zip(rows, questions, strict=True)]
+            rows = [{**row, "question": asked} for row, asked in zip(rows, questions, strict=True)]
     return {
         "data_source": source_name(options.data),
         "data_anchor": anchor,
@@ -123,48 +152,54 @@ def data_record(target: str, language: str, options: Options = Options()) -> dic
     }
 
 
-@lru_cache(maxsize=4)
-def _read_known_cached(
-    target: str, language: str, split: str, source: str
+def _read(
+    target: str, language: str, split: str, options: Options
+) -> tuple[list[dict[str, Any]], str, list[str] | None]:
+    """A split's rows as published (not to be changed), their anchor, and COPA's questions."""
+    return _read_cached(target, language, split, resolve_source(options.data), options.check_text)
+
+
+@lru_cache(maxsize=4)  # one language is asked for by several functions in a row; all of them would be 300 MB
+def _read_cached(
+    target: str, language: str, split: str, source: str, check_text: bool
 ) -> tuple[list[dict[str, Any]], str, list[str] | None]:
     rows = read_target(target, language, split, source)
     dataset, config = location(target, language)
-    return (rows, *identify(target, split, rows, f"{dataset} ({config}, {split})"))
+    return (rows, *identify(target, language, split, rows, f"{dataset} ({config}, {split})", check_text))
 
 
-def _read_known(
-    target: str, language: str, split: str, source: str | None
-) -> tuple[list[dict[str, Any]], str, list[str] | None]:
-    """A split's rows as published, their anchor, and COPA's questions; rows must not be changed."""
-    return _read_known_cached(target, language, split, resolve_source(source))
+def _order(target: str, split: str, anchor: str, labels: tuple[int, ...]) -> Sequence[int]:
+    return document_order(target, anchor, labels) if split == "test" else range(len(labels))
 
 
 @lru_cache(maxsize=16)
 def document_order(target: str, anchor: str, labels: tuple[int, ...]) -> tuple[int, ...]:
-    """Row numbers in the fixed order.
+    """The numbers of the test rows in the fixed order.
 
-    Within each stratum rows are shuffled by a hash of target and row number; element k of m is then placed at
-    (k + 1/2) / m, and all strata are merged by place. Strata are merged in two steps, the finer ones (all other
-    subsets) within the coarser (ID / OOD and label), so that the coarser proportions are kept most exactly.
+    Rows of a stratum are shuffled by a hash of target and row number; row k of m then gets the place
+    (k + 1/2) / m, and strata are merged by place. That is done twice: the fine strata (by all other shipped
+    subsets) within each coarse one (ID / OOD and label), then the coarse ones, whose shares are so kept best.
     """
-    membership = load_membership(target, anchor)
-    names = _names_by_row(membership, len(labels))
+    names = _names_by_row(shipped_membership(target, anchor), len(labels))
     coarse: dict[Any, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, label in enumerate(labels):
         main = tuple(name for name in names[number] if name in ("id", "ood"))
         rest = tuple(name for name in names[number] if name not in ("id", "ood"))
         coarse[main, label][rest].append(number)
-    return tuple(
-        _interleave(target, [_interleave(target, list(fine.values())) for fine in coarse.values()], keep=True)
-    )
+    merged = []
+    for fine in coarse.values():
+        shuffled = [sorted(rows, key=lambda number: _hash(target, number)) for rows in fine.values()]
+        merged.append(_merge(target, shuffled))
+    return tuple(_merge(target, merged))
 
 
-def _interleave(target: str, strata: list[list[int]], keep: bool = False) -> list[int]:
-    """Merges strata evenly; shuffles each first unless `keep`."""
-    placed = []
-    for stratum in strata:
-        rows = stratum if keep else sorted(stratum, key=lambda number: _hash(target, number))
-        placed += [((k + 0.5) / len(rows), _hash(target, number), number) for k, number in enumerate(rows)]
+def _merge(target: str, strata: list[list[int]]) -> list[int]:
+    """All rows of the strata, each stratum spread evenly."""
+    placed = [
+        ((k + 0.5) / len(rows), _hash(target, number), number)
+        for rows in strata
+        for k, number in enumerate(rows)
+    ]
     return [number for _, _, number in sorted(placed)]
 
 
@@ -172,7 +207,7 @@ def _hash(target: str, number: int) -> bytes:
     return hashlib.sha256(f"xscale {target} {number}".encode()).digest()
 
 
-def _names_by_row(membership: Mapping[str, np.ndarray], total: int) -> Sequence[list[str]]:
+def _names_by_row(membership: Mapping[str, np.ndarray], total: int) -> list[list[str]]:
     names: list[list[str]] = [[] for _ in range(total)]
     for name, members in membership.items():
         for number in members.tolist():

@@ -109,9 +109,9 @@ def _load_from_hub(dataset: str, config: str, split: str) -> datasets.Dataset:
     except Exception as error:  # datasets raises a dozen unrelated types when a set cannot be had
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"cannot load {dataset} ({config}, {split}) from the Hugging Face hub: {reason}; other ways to get it: "
-            f"XSCALE_DATA=<mirror folder> with {dataset}/{config}/{split}.jsonl.gz, or XSCALE_DATA=bundled for "
-            "the bundled suite"
+            f"cannot load {dataset} ({config}, {split}) from the Hugging Face hub: {reason}; other ways to "
+            f"get it: XSCALE_DATA=<mirror folder> with {dataset}/{config}/{split}.jsonl.gz, or "
+            "XSCALE_DATA=bundled for the bundled suite"
         ) from error
 
 

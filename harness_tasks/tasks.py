@@ -27,7 +27,7 @@ def yaml_folder() -> Path:
     raise DataError("the task files (lm_eval/tasks/xscale) are not installed; install xscale again")
 
 
-# `xcopa_ood_id` is the Indonesian task, so the group of XCOPA's ID subset is called after Kavumba's COPA-easy.
+# `xcopa_ood_id` is the Indonesian task: the group of XCOPA's ID subset is called after COPA-easy instead.
 GROUP_SUFFIXES = {("xcopa", "id"): "easy"}
 
 

@@ -1,12 +1,13 @@
 """XCOPA: where it lies, and the prompts of lm-evaluation-harness' own ``xcopa_<language>`` tasks.
 
 A prompt is the premise without its last character and a connector that depends on ``question``; the choices
-begin in lower case. English, which XCOPA does not have, is COPA (SuperGLUE's copy), with the connectors of the
-harness' own ``copa`` task.
+begin in lower case. English, which XCOPA does not have, is COPA (SuperGLUE's copy), with the connectors of
+the harness' own ``copa`` task.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,8 +33,21 @@ CONNECTORS: dict[str, dict[str, str]] = {
 
 
 def doc_to_text(doc: Mapping[str, Any]) -> str:
-    """The context: the premise, its full stop dropped, and the connector."""
+    """The context: the premise without its last character, and the connector, as the harness' own tasks have
+    it.
+
+    Thai premises and all but one of the Tamil ones have no full stop, so that they lose a letter here; see
+    :func:`doc_to_text_whole`.
+    """
     return doc["premise"].strip()[:-1] + " " + CONNECTORS[doc["language"]][doc["question"]]
+
+
+def doc_to_text_whole(doc: Mapping[str, Any]) -> str:
+    """As :func:`doc_to_text`, but the last character is only dropped if it is punctuation."""
+    premise = doc["premise"].strip()
+    if unicodedata.category(premise[-1]).startswith("P"):
+        premise = premise[:-1]
+    return premise + " " + CONNECTORS[doc["language"]][doc["question"]]
 
 
 def doc_to_choice(doc: Mapping[str, Any]) -> list[str]:

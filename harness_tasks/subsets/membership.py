@@ -1,31 +1,37 @@
 """Which test rows belong to which subset, for data whose rows are known.
 
 Membership is a fact about row numbers, so it must never be applied to rows in another order or with other
-labels. What is compared is the *anchor*: a fingerprint of the number of rows and their labels (for XCOPA also
-COPA's question), which is the same in every language.
+labels. What is compared is the *anchor*, a fingerprint of the number of rows and their labels (for XCOPA also
+COPA's question), which is the same in every language; then, for the official data, a fingerprint of each
+language's texts.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness_tasks.sources import BUNDLED, DataError, fingerprint
-from harness_tasks.targets import get_target, read_target
+from harness_tasks.targets import TARGETS, get_target, read_target
 
 DATA = Path(__file__).parent / "data"
+# What a language's fingerprint covers; not XCOPA's `question`, which the tasks repair.
+TEXT_AND_LABEL = {name: (*target.text_fields, "label") for name, target in TARGETS.items()}
+SPLITS = ("test", "validation")
 
 
 def anchor_fingerprint(target: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 (hex) of the labels of all rows in order (XCOPA: with COPA's question); the same in every language."""
-    fields = ["label", "question"] if get_target(target).has_question else ["label"]
-    return fingerprint(rows, fields)
+    """SHA-256 (hex) of all labels in the order of the rows, for XCOPA with COPA's questions.
+
+    It is the same in every language (XCOPA: once `question` is repaired).
+    """
+    return fingerprint(rows, ["label", "question"] if get_target(target).has_question else ["label"])
 
 
 def pack_rows(rows: Iterable[int], total: int) -> str:
@@ -37,89 +43,117 @@ def pack_rows(rows: Iterable[int], total: int) -> str:
 
 def unpack_rows(text: str, total: int) -> np.ndarray:
     """The sorted row numbers that :func:`pack_rows` packed."""
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=total)
-    return np.flatnonzero(bits)
+    return np.flatnonzero(np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=total))
 
 
-@lru_cache(maxsize=None)
+@cache
 def shipped(target: str) -> dict[str, Any]:
     """The shipped facts about a target's official rows, as the build command wrote them."""
     return json.loads((DATA / f"{get_target(target).name}.json").read_text(encoding="utf-8"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _bundled(target: str) -> dict[str, dict[str, Any]]:
-    """split: anchor and subsets of the bundled suite; empty when it is not there."""
+    """split -> anchor, number of rows, subsets (id, ood) of the bundled suite; empty without it."""
     path = BUNDLED / "membership.json"
     if not path.is_file():
         return {}
-    splits = json.loads(path.read_text(encoding="utf-8")).get(target, {})
     known = {}
-    for split, subsets in splits.items():
+    for split, subsets in json.loads(path.read_text(encoding="utf-8")).get(target, {}).items():
         rows = read_target(target, "en", split, "bundled")
         known[split] = {
-            "anchor": anchor_fingerprint(target, rows),
             "rows": len(rows),
-            "subsets": {name: np.unique(np.asarray(members, dtype=int)) for name, members in subsets.items()},
+            "anchor": anchor_fingerprint(target, rows),
+            "subsets": {name: np.unique(subsets[name]) for name in ("id", "ood")},
         }
     return known
 
 
 def copa_questions(split: str) -> list[str]:
-    """English COPA's question for every row of a split of the official XCOPA."""
-    letters = shipped("xcopa")["question"][split]
-    return [{"c": "cause", "e": "effect"}[letter] for letter in letters]
+    """English COPA's question (cause or effect) for every row of a split of the official XCOPA."""
+    return [{"c": "cause", "e": "effect"}[letter] for letter in shipped("xcopa")[split]["questions"]]
 
 
-def load_membership(target: str, anchor: str) -> dict[str, np.ndarray]:
-    """Subset name -> sorted row numbers of the test split, for the data with this English anchor.
+def genres(split: str) -> list[str]:
+    """The genre of every row of a split of the official XNLI."""
+    facts = shipped("xnli")[split]
+    return [facts["genres"][int(digit)] for digit in facts["genre_of_row"]]
 
-    Raises :class:`DataError` when no membership was made for such data.
+
+def is_official(target: str, anchor: str, split: str = "test") -> bool:
+    """Whether an anchor is that of the official data."""
+    return shipped(target)[split]["anchor"] == anchor
+
+
+def shipped_membership(target: str, anchor: str) -> dict[str, np.ndarray]:
+    """Subset name -> sorted test rows, of the subsets that ship for the data with this anchor.
+
+    Rows of a validation split have no subsets. Raises :class:`DataError` when the anchor is unknown.
     """
-    for split in ("test", "validation"):
-        official = shipped(target).get(split)
-        if official and official["anchor"] == anchor:
-            return {
-                name: unpack_rows(entry["bits"], official["rows"])
-                for name, entry in official["subsets"].items()
-            }
+    official = shipped(target)["test"]
+    if official["anchor"] == anchor:
+        return {
+            name: unpack_rows(entry["bits"], official["rows"]) for name, entry in official["subsets"].items()
+        }
+    for split in SPLITS:
+        if is_official(target, anchor, split):
+            return {}
         bundled = _bundled(target).get(split)
         if bundled and bundled["anchor"] == anchor:
-            return dict(bundled["subsets"])
+            return dict(bundled["subsets"]) if split == "test" else {}
     raise DataError(
-        f"subsets of {target} were made for other rows (no membership for anchor {anchor[:12]}); "
-        "they are only known for the official data and the bundled suite"
+        f"no subsets of {target} are known for these rows (anchor {anchor[:12]}...): membership exists "
+        "for the official data and for the bundled suite"
     )
 
 
-def identify(target: str, split: str, rows: list[dict[str, Any]], where: str) -> tuple[str, list[str] | None]:
+def identify(
+    target: str,
+    language: str,
+    split: str,
+    rows: Sequence[dict[str, Any]],
+    where: str,
+    check_text: bool = True,
+) -> tuple[str, list[str] | None]:
     """The anchor of a language's rows, and COPA's question for every row (None: the target has none).
 
     Raises :class:`DataError` when the rows are not those that membership was made for: another number,
-    another order, other labels.
+    another order, other labels, or (unless `check_text` is off) other texts.
     """
+    spec = get_target(target)
     official = shipped(target)[split]
     bundled = _bundled(target).get(split)
-    spec = get_target(target)
-    own = [row["question"] for row in rows] if spec.has_question else None
     if bundled and anchor_fingerprint(target, rows) == bundled["anchor"]:
-        return bundled["anchor"], own
-    if spec.has_question and len(rows) == official["rows"]:
-        questions = copa_questions(split)
-        rows = [{**row, "question": question} for row, question in zip(rows, questions, strict=True)]
-        own = questions
-    if anchor_fingerprint(target, rows) == official["anchor"]:
-        return official["anchor"], own
-    raise DataError(
-        f"{where}: {_difference(rows, official)}. Subsets are decided by row number, so nothing is scored"
-    )
-
-
-def _difference(rows: list[dict[str, Any]], official: Mapping[str, Any]) -> str:
-    """Why rows are not the official ones, in words."""
+        return bundled["anchor"], [row["question"] for row in rows] if spec.has_question else None
     if len(rows) != official["rows"]:
-        return f"{len(rows)} rows, where the official data has {official['rows']}; use the whole split (--limit cuts it)"
-    counts = Counter(row["label"] for row in rows)
-    if [counts[label] for label in range(len(official["labels"]))] == official["labels"]:
-        return "the labels are those of the official data in another order; put the rows into the hub's order"
-    return "labels differ from the official data's; get the file again"
+        raise _refusal(
+            where, f"{len(rows)} rows, the official data has {official['rows']}", "use the whole split"
+        )
+    questions = copa_questions(split) if spec.has_question else None
+    labelled: Iterable[Mapping[str, Any]] = rows
+    if questions is not None:
+        if language == "en" and [row["question"] for row in rows] != questions:
+            raise _refusal(where, "the questions are not COPA's, or not in its order", "get the file again")
+        labelled = (
+            {"label": row["label"], "question": question}
+            for row, question in zip(rows, questions, strict=True)
+        )
+    if anchor_fingerprint(target, labelled) != official["anchor"]:
+        counts = Counter(row["label"] for row in rows)
+        if [counts[label] for label in range(spec.labels)] == official["labels"]:
+            raise _refusal(where, "the labels are in another order", "put the rows into the hub's order")
+        raise _refusal(where, "labels differ from the official data's", "get the file again")
+    if check_text and fingerprint(rows, TEXT_AND_LABEL[target]) != official["fingerprints"][language]:
+        raise _refusal(
+            where,
+            "labels are in order, but texts differ from the official data's",
+            "get the file again, or turn this check off with --metadata '{\"check_text\": false}' if only "
+            "wording was corrected and row i is still row i",
+        )
+    return official["anchor"], questions
+
+
+def _refusal(where: str, what: str, remedy: str) -> DataError:
+    return DataError(
+        f"{where}: {what}. Subsets are known by row number, so these rows are not scored; {remedy}"
+    )

@@ -1,0 +1,255 @@
+"""Subsets that a user describes in a YAML file, by a rule over the English row or by row numbers.
+
+A file holds one subset or a list of them under ``subsets``; ``docs/subsets.md`` has the format with an
+example. The environment variable ``XSCALE_SUBSETS`` names files (separated like ``PATH``), as does
+``subsets_file`` in ``--metadata``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness_tasks.languages import LANGUAGES, axis_slug, language_groups
+from harness_tasks.sources import DataError
+from harness_tasks.subsets.membership import (
+    anchor_fingerprint,
+    genres,
+    is_official,
+    shipped,
+    shipped_membership,
+)
+from harness_tasks.subsets.registry import subsets_of
+from harness_tasks.targets import TARGETS, read_target
+from harness_tasks.xnli import LABELS
+
+ENVIRONMENT = "XSCALE_SUBSETS"
+FIELDS = ("name", "target", "citation", "rule", "rows", "anchor", "rationale")
+TEXT_TESTS = ("matches", "min_words", "max_words")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class UserSubset:
+    """One described subset; exactly one of `rule` and `rows` is given."""
+
+    name: str
+    target: str
+    citation: str
+    where: str
+    rule: Callable[[Row], bool] | None = None
+    rows: tuple[int, ...] = ()
+    anchor: str | None = None
+
+
+def subset_files(extra: str | Path | Sequence[str | Path] | None = None) -> tuple[str, ...]:
+    """Absolute paths of the files named by `extra` and by the environment, each once."""
+    given = [extra] if isinstance(extra, (str, Path)) else list(extra or ())
+    named = [name for name in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if name]
+    return tuple(dict.fromkeys(str(Path(name).expanduser().absolute()) for name in (*given, *named)))
+
+
+def read_subsets(path: str | Path) -> list[UserSubset]:
+    """The subsets of a file; raises :class:`DataError` with file and field when anything in it is wrong."""
+    path = Path(path)
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise DataError(f"subset file {path}: cannot be read ({error.strerror})") from error
+    return list(_read_subsets(str(path), changed))
+
+
+@lru_cache(maxsize=32)
+def _read_subsets(path: str, changed: int) -> tuple[UserSubset, ...]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"subset file {path}: not readable as YAML: {reason}") from error
+    if isinstance(content, dict) and "subsets" in content:
+        entries, prefix = content["subsets"], "subsets[{}]"
+        if not isinstance(entries, list) or not entries or set(content) != {"subsets"}:
+            raise DataError(f"subset file {path}: 'subsets' must be a list of subsets and the only key")
+    else:
+        entries, prefix = [content], "top level"
+    found = [_parse(entry, path, prefix.format(number)) for number, entry in enumerate(entries)]
+    names = [(subset.target, subset.name) for subset in found]
+    for target, name in names:
+        if names.count((target, name)) > 1:
+            raise DataError(f"subset file {path}: {target} subset {name!r} is described twice")
+    return tuple(found)
+
+
+def load_membership(
+    target: str,
+    anchor: str,
+    extra: str | Path | Sequence[str | Path] | None = None,
+    source: str | None = None,
+) -> dict[str, np.ndarray]:
+    """Subset name -> sorted row numbers of the test split, for the data whose English rows have this anchor.
+
+    `extra` names files with a user's subsets, in addition to those of ``XSCALE_SUBSETS``; rules in them are
+    applied to the English rows of `source`. Raises :class:`DataError` when the anchor is unknown, a file is
+    wrong, or the rows of `source` have another anchor.
+    """
+    membership = shipped_membership(target, anchor)
+    if not is_official(target, anchor) and not membership:
+        return membership  # a validation split: no subsets
+    described = [s for path in subset_files(extra) for s in read_subsets(path) if s.target == target]
+    for subset in described:
+        if subset.name in membership:
+            raise DataError(f"{subset.where}.name: there is a {target} subset {subset.name!r} already")
+        membership[subset.name] = _members(subset, anchor, source)
+    return membership
+
+
+def _members(subset: UserSubset, anchor: str, source: str | None) -> np.ndarray:
+    official = shipped(subset.target)["test"]
+    if subset.rule is None:
+        if (subset.anchor or official["anchor"]) != anchor:
+            raise DataError(
+                f"{subset.where}.rows: row numbers of other data than what is evaluated (anchor {anchor}); "
+                "give the anchor that they belong to, or evaluate that data"
+            )
+        return np.array(subset.rows, dtype=int)
+    rows = read_target(subset.target, "en", "test", source)
+    if anchor_fingerprint(subset.target, rows) != anchor:
+        raise DataError(
+            f"{subset.where}.rule: the English rows of this source are not those that are evaluated"
+        )
+    if is_official(subset.target, anchor) and subset.target == "xnli":
+        rows = [{**row, "genre": genre} for row, genre in zip(rows, genres("test"), strict=True)]
+    try:
+        members = [number for number, row in enumerate(rows) if subset.rule(row)]
+    except KeyError as error:
+        raise DataError(f"{subset.where}.rule: the evaluated data has no field {error}") from error
+    if not members:
+        raise DataError(f"{subset.where}.rule: no test row of {subset.target} fits it")
+    return np.array(members, dtype=int)
+
+
+def _parse(entry: Any, path: str, place: str) -> UserSubset:
+    where = f"subset file {path}: {place}"
+    if not isinstance(entry, dict):
+        raise DataError(f"{where}: must be a mapping with name, target, citation and rule or rows")
+    for key in entry:
+        if key not in FIELDS:
+            raise DataError(f"{where}.{key}: unknown field; there are: {', '.join(FIELDS)}")
+    for key in ("name", "target", "citation"):
+        if not isinstance(entry.get(key), str) or not entry[key].strip():
+            raise DataError(f"{where}.{key}: must be given, as text")
+    name, target = entry["name"], entry["target"]
+    if target not in TARGETS:
+        raise DataError(f"{where}.target: {target!r} is unknown; there are: {', '.join(TARGETS)}")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        raise DataError(
+            f"{where}.name: {name!r} must be of lower-case letters, digits and single underscores"
+        )
+    if name in _taken(target):
+        raise DataError(f"{where}.name: {name!r} is taken by a subset, a language or a group of the package")
+    if ("rule" in entry) == ("rows" in entry):
+        raise DataError(f"{where}: must have either 'rule' or 'rows'")
+    if "rule" in entry:
+        if "anchor" in entry:
+            raise DataError(f"{where}.anchor: only goes with 'rows'")
+        rule = _condition(entry["rule"], target, f"{where}.rule")
+        return UserSubset(name, target, entry["citation"], where, rule=rule)
+    anchor = entry.get("anchor")
+    if anchor is not None and not re.fullmatch(r"[0-9a-f]{64}", str(anchor)):
+        raise DataError(f"{where}.anchor: must be 64 hexadecimal digits")
+    total = None if anchor else shipped(target)["test"]["rows"]
+    rows = _row_numbers(entry["rows"], total, f"{where}.rows")
+    return UserSubset(name, target, entry["citation"], where, rows=rows, anchor=anchor)
+
+
+def _taken(target: str) -> set[str]:
+    axes = {axis_slug(value) for value in language_groups(target)}
+    return {s.name for s in subsets_of(target)} | set(LANGUAGES) | axes | {"easy", "axes"}
+
+
+def _row_numbers(value: Any, total: int | None, where: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: must be a list of row numbers and ranges like 10-19")
+    numbers: set[int] = set()
+    for item in value:
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(item))
+        if not match or isinstance(item, bool):
+            raise DataError(f"{where}: {item!r} is neither a row number nor a range like 10-19")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or (total is not None and last >= total):
+            raise DataError(f"{where}: {item!r} is not within the test rows 0 to {(total or last + 1) - 1}")
+        numbers.update(range(first, last + 1))
+    return tuple(sorted(numbers))
+
+
+def _condition(value: Any, target: str, where: str) -> Callable[[Row], bool]:
+    """A rule as a function of the row."""
+    if not isinstance(value, dict) or not value:
+        raise DataError(f"{where}: must be a mapping: all, any, not, or field with a test")
+    combining = [key for key in ("all", "any", "not") if key in value]
+    if combining:
+        key = combining[0]
+        if len(value) > 1:
+            raise DataError(f"{where}: {key!r} must be the only key")
+        if key == "not":
+            inner = _condition(value["not"], target, f"{where}.not")
+            return lambda row: not inner(row)
+        if not isinstance(value[key], list) or not value[key]:
+            raise DataError(f"{where}.{key}: must be a list of conditions")
+        parts = [_condition(part, target, f"{where}.{key}[{i}]") for i, part in enumerate(value[key])]
+        return (
+            (lambda row: all(p(row) for p in parts))
+            if key == "all"
+            else (lambda row: any(p(row) for p in parts))
+        )
+    return _field_test(value, target, where)
+
+
+def _field_test(value: dict[str, Any], target: str, where: str) -> Callable[[Row], bool]:
+    spec = TARGETS[target]
+    choices: dict[str, Sequence[Any]] = {"label": LABELS if target == "xnli" else (0, 1)}
+    if spec.has_question:
+        choices["question"] = ("cause", "effect")
+    else:
+        choices["genre"] = shipped("xnli")["test"]["genres"]
+    field = value.get("field")
+    if field not in (*spec.text_fields, *choices):
+        known = ", ".join((*spec.text_fields, *choices))
+        raise DataError(f"{where}.field: {field!r} is no field of {target}; there are: {known}")
+    tests = [key for key in value if key != "field"]
+    allowed = ("in",) if field in choices else TEXT_TESTS
+    for key in tests:
+        if key not in allowed:
+            raise DataError(f"{where}.{key}: unknown test of {field!r}; there are: {', '.join(allowed)}")
+    if not tests:
+        raise DataError(f"{where}: needs a test: {', '.join(allowed)}")
+    parts = [_one_test(field, key, value[key], choices.get(field, ()), f"{where}.{key}") for key in tests]
+    return lambda row: all(part(row) for part in parts)
+
+
+def _one_test(field: str, key: str, wanted: Any, choices: Sequence[Any], where: str) -> Callable[[Row], bool]:
+    if key == "in":
+        if not isinstance(wanted, list) or not wanted or any(item not in choices for item in wanted):
+            raise DataError(f"{where}: must be a list from {', '.join(map(str, choices))}")
+        values = {choices.index(item) if field == "label" else item for item in wanted}
+        return lambda row: row[field] in values
+    if key == "matches":
+        try:
+            pattern = re.compile(wanted, re.IGNORECASE)
+        except (re.error, TypeError) as error:
+            raise DataError(f"{where}: not a regular expression ({error})") from error
+        return lambda row: bool(pattern.search(row[field]))
+    if type(wanted) is not int or wanted < 0:
+        raise DataError(f"{where}: must be a whole number")
+    if key == "min_words":
+        return lambda row: len(row[field].split()) >= wanted
+    return lambda row: len(row[field].split()) <= wanted
