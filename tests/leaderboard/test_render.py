@@ -113,7 +113,7 @@ def test_what_could_not_be_shown_is_listed() -> None:
     results = [Result(entry("a"), "missing", "not evaluated yet; run `xscale eval`")]
     text = render(board(results))
     assert "No results" in text and "a (missing)" in text
-    assert list(csv.DictReader(io.StringIO(render(board(results), "csv"))))[0]["status"] == "missing"
+    assert next(csv.DictReader(io.StringIO(render(board(results), "csv"))))["status"] == "missing"
 
 
 def test_footnotes_say_why_a_delta_is_missing() -> None:

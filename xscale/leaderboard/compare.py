@@ -44,7 +44,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Flip:
-    """A row on which the two differ: languages where only the second is right, and where only the first is."""
+    """A row on which the two differ: languages where only the second is right, and where only the first
+    is.
+    """
 
     row: int
     label: int
@@ -54,7 +56,9 @@ class Flip:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two checkpoints on one target; `gained` and `lost` count documents, `flips` come largest change first."""
+    """Two checkpoints on one target; `gained` and `lost` count documents, `flips` come largest change
+    first.
+    """
 
     target: str
     title: str
@@ -189,7 +193,9 @@ def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
 def render_comparison(
     found: Sequence[Comparison], format: str = "simple", *, flips: int = 10, width: int = 80
 ) -> str:
-    """Comparisons as text ("simple", "github") or JSON; `flips` rows that changed are listed (JSON has all)."""
+    """Comparisons as text ("simple", "github") or JSON; `flips` rows that changed are listed (JSON has
+    all).
+    """
     if format == "json":
         return json.dumps(plain([asdict(item) for item in found]), indent=2, ensure_ascii=False) + "\n"
     if format not in ("simple", "github"):
@@ -234,7 +240,7 @@ def _codes(codes: Sequence[str]) -> str:
 
 
 def _lines_grid(head: str, lines: Sequence[Line], format: str, shorten: bool) -> str:
-    heads = [head, "rows", "commonest label", "A", "B", "delta", "95%", "p (Holm)"]
+    heads = [head, "rows", "commonest", "A", "B", "delta", "95%", "p (Holm)"]
     if shorten:
         heads[1] = "languages"
     body = [
@@ -255,7 +261,9 @@ def _lines_grid(head: str, lines: Sequence[Line], format: str, shorten: bool) ->
 
 @dataclass(frozen=True)
 class Change:
-    """One checkpoint and subset against the reference; `verdict` is "worse", "better", "same", or "unknown"."""
+    """One checkpoint and subset against the reference; `verdict` is "worse", "better", "same", or
+    "unknown".
+    """
 
     id: str
     target: str

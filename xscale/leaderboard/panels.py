@@ -216,7 +216,7 @@ class Panel:
     @property
     def bundled(self) -> bool:
         """Whether this is the suite that ships with xscale, which is not the published test set."""
-        return "bundled" in self.sources
+        return any(source == "bundled" or source.endswith("harness_tasks/bundled") for source in self.sources)
 
     @property
     def ids(self) -> list[str]:

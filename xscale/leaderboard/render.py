@@ -315,7 +315,7 @@ def _breakdown(table: Table, format: str, width: int | None) -> list[str]:
     identity = [
         (head, cell) for head, cell in _identity(table) if head in ("id", "base", "intermediate", "N", "seed")
     ]
-    heads, lines, foot, _ = _without_constants(
+    heads, lines, _, _ = _without_constants(
         [head for head, _ in identity],
         [[cell(row) for _, cell in identity] for row in table.rows],
         [[""] * len(identity), [""] * len(identity)],
@@ -355,7 +355,9 @@ def _short(group: str) -> str:
 
 
 def grid(heads: list[str], lines: Cells, foot: Cells, format: str) -> str:
-    """A table of cells that are already text; `foot` stands apart below. Names are set left, figures right."""
+    """A table of cells that are already text; `foot` stands apart below. Names are set left, figures
+    right.
+    """
     escape = {"github": _markdown, "latex_booktabs": _latex}.get(format, str)
     heads, lines = [escape(head) for head in heads], [[escape(cell) for cell in line] for line in lines]
     foot = [[escape(cell) for cell in line] for line in foot if any(line)]

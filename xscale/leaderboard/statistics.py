@@ -99,7 +99,7 @@ def intervals(draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
         )
         bounds[missing.mean(axis=-1) > 0.05] = np.nan
         return bounds
-    return np.moveaxis(np.quantile(draws, [expanded, 1 - expanded], axis=-1), 0, -1)
+    return np.asarray(np.moveaxis(np.quantile(draws, [expanded, 1 - expanded], axis=-1), 0, -1))
 
 
 @lru_cache(maxsize=1024)
