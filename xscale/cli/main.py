@@ -312,11 +312,21 @@ def _print_board(
     sys.stdout.write(render(shown, format, wide=wide))
 
 
+def _quiet_libraries() -> None:
+    """xscale shows its own progress; the libraries' bars would only interleave with it. What the user set counts."""
+    import os
+
+    if "lm-eval" not in sys.argv:
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
 def main() -> None:
     """Entry point: errors meant for a person are one line and exit code 2; Ctrl-C is one line and 130."""
     from harness_tasks.sources import DataError
     from xscale.errors import UserError
 
+    _quiet_libraries()
     try:
         app()
     except (UserError, DataError) as error:

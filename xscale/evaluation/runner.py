@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -77,40 +78,56 @@ def evaluate_entry(
 
     Returns lm_eval's results without samples. Raises `UserError` or `DataError` when model or data do not fit.
     """
-    from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
+    from lm_eval.evaluator import evaluate
     from lm_eval.utils import handle_non_serializable
 
     key = result_key(entry, selection, source)
-    model, model_args = _model(entry, manifest)
+    start = time.time()
+    model = build_model(entry, manifest)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    tables, merged = [], {}
+    outputs, tables = [], []
     for target, (languages, limit) in selection.items():
-        manager = TaskManager(
-            include_path=str(yaml_folder()), include_defaults=False, metadata={"data": resolve_source(source)}
-        )
-        output = simple_evaluate(
-            model=model,
-            model_args=model_args,
-            tasks=_task_names(target, languages),
-            limit=limit,
-            task_manager=manager,
-            log_samples=True,
-        )
+        output = evaluate(model, load_tasks(target, tuple(languages), source), limit=limit, log_samples=True)
         if output is None:
             continue  # another rank writes
-        tables += [
-            _table(target, language, output["samples"][task_name(target, language)]) for language in languages
-        ]
-        del output["samples"]
-        merged[target] = output
+        samples = output.pop("samples")
+        tables += [_table(target, language, samples[task_name(target, language)]) for language in languages]
+        outputs.append(output)
+    merged = _merge(outputs) | {
+        "config": {
+            "model": entry.model,
+            "model_args": entry.model_args,
+            "limit": key["limit"],
+            **(model.get_model_info() if hasattr(model, "get_model_info") else {}),
+        },
+        "date": start,
+        "lm_eval_version": key["lm_eval"],
+        "total_evaluation_time_seconds": str(round(time.time() - start, 1)),
+        "xscale": key,
+    }
     folder = results / entry.id
-    write_text(
-        folder / RESULTS,
-        json.dumps(_merge(merged), indent=2, default=handle_non_serializable, ensure_ascii=False) + "\n",
-    )
+    text = json.dumps(merged, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    write_text(folder / RESULTS, text + "\n")
     write_predictions(folder / PREDICTIONS, pa.concat_tables(tables), key)
     return merged
+
+
+@lru_cache(maxsize=8)
+def load_tasks(target: str, languages: tuple[str, ...], source: str) -> Any:
+    """lm_eval's task objects of a target, zero-shot; read once in a process, whatever the number of checkpoints.
+
+    lm_eval's index of its own tasks is not built: it takes longer than a small evaluation.
+    """
+    from lm_eval.defaults import DEFAULT_OTHER_SEED
+    from lm_eval.tasks import TaskManager
+
+    options = {"data": resolve_source(source)}
+    manager = TaskManager(include_path=str(yaml_folder()), include_defaults=False, metadata=options)
+    loaded = manager.load(_task_names(target, languages))
+    for task in loaded["tasks"].values():
+        task.set_config(key="num_fewshot", value=0)
+        task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+    return loaded
 
 
 def _task_names(target: str, languages: Sequence[str]) -> list[str]:
@@ -120,8 +137,8 @@ def _task_names(target: str, languages: Sequence[str]) -> list[str]:
     return [task_name(target, language) for language in languages]
 
 
-def _model(entry: Entry, manifest: Path) -> tuple[Any, dict[str, Any]]:
-    """The lm_eval model (built here for our own type, a name for any other) and its arguments."""
+def build_model(entry: Entry, manifest: Path) -> Any:
+    """The entry as an lm_eval model. Raises `UserError` when its files are not those registered, or lm_eval cannot load it."""
     arguments: dict[str, Any] = dict(entry.model_args)
     folder = checkpoint_folder(entry, manifest)
     if folder is not None:
@@ -131,11 +148,22 @@ def _model(entry: Entry, manifest: Path) -> tuple[Any, dict[str, Any]]:
                 f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "
                 "differs); restore them, or remove the entry and add it again"
             )
-    if entry.model != LOCAL_MODEL:
-        return entry.model, arguments
-    from xscale.evaluation.encoder_lm import EncoderLM
+    if entry.model == LOCAL_MODEL:
+        from xscale.evaluation.encoder_lm import EncoderLM
 
-    return EncoderLM(**arguments, description=entry.id), {}
+        return EncoderLM(**arguments, description=entry.id)
+    import lm_eval.models  # noqa: F401  (registers lm_eval's model types)
+    from lm_eval.api.registry import get_model
+
+    try:
+        return get_model(entry.model).create_from_arg_obj(
+            arguments, {"batch_size": arguments.pop("batch_size", "auto")}
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{manifest}: entry {entry.id!r}: lm_eval cannot load model {entry.model!r}: {reason}; check model and model_args"
+        ) from None
 
 
 def _table(target: str, language: str, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -153,20 +181,10 @@ def _table(target: str, language: str, samples: Sequence[Mapping[str, Any]]) -> 
     return pa.table(columns, schema=SCHEMA)
 
 
-def _merge(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """One lm_eval results document from one for each target: mappings by task are joined, the rest is the last one's."""
+def _merge(outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One lm_eval results document from one for each target: every part of it is a mapping by task or group."""
     result: dict[str, Any] = {}
-    for output in outputs.values():
+    for output in outputs:
         for name, value in output.items():
-            if isinstance(value, dict) and isinstance(result.get(name), dict):
-                result[name] = result[name] | value
-            else:
-                result[name] = value
+            result[name] = result.get(name, {}) | value
     return result
-
-
-def quiet_environment() -> None:
-    """Keep libraries from chatting on the terminal while xscale shows its own progress."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

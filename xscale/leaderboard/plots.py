@@ -1,0 +1,441 @@
+"""The report's plots, by matplotlib.
+
+Why matplotlib: a plot is an SVG of 5 to 30 kB whose text stays text (searchable, read aloud, sharp in
+print), drawn without a line of script; the same figure gives the PNG. Altair or Plotly would put a runtime
+of 0.8 to 4 MB into the page, draw nothing without script, and need a browser engine for PNG. What they add,
+tooltips, the tables beside the plots give to everyone, keyboard and screen reader included.
+
+Colours are told apart by colour-blind readers (after Okabe & Ito 2008, darkened to a contrast of 3:1 on
+white), and never stand alone: each line has a marker and a dash pattern of its own.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xscale.errors import UserError
+from xscale.leaderboard.render import percent, subset_name, visible
+from xscale.leaderboard.scaling import Curve, Point, Robustness
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT, PAPER = "#1b1b1f", "#6b6b76", "#fffffe"
+COLOURS = ("#0072b2", "#c44e00", "#007a5a", "#a0407e", "#7d6600", "#4f4f57")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+# what the page replaces by its own colours, so that plots follow light and dark
+VARIABLES = {INK: "--ink", FAINT: "--faint", PAPER: "--paper"} | {
+    c: f"--line-{i}" for i, c in enumerate(COLOURS)
+}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "xscale",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "font.family": ["DejaVu Sans"],
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+}
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("plots need matplotlib; install it with `pip install 'xscale[report]'`") from None
+    return mpl, Figure
+
+
+def curves_figure(
+    curves: Sequence[Curve], limits: tuple[float, float] | None = None, legend: bool = True
+) -> Figure:
+    """Accuracy against size for several ladders on one subset: points with 95% intervals, bands, seeds, the
+    chosen fit.
+
+    `limits` (shares) are those of the vertical axis, so that plots stand side by side. Size 0 stands left
+    of a break.
+    """
+    mpl, figure_class = _pyplot()
+    with mpl.rc_context(_STYLE):
+        figure = figure_class(
+            figsize=(4.6, 3.4 + (0.22 * len(curves) if legend else 0)), layout="constrained"
+        )
+        axes = figure.add_subplot()
+        sizes = sorted({point.size for curve in curves for point in curve.points if point.size > 0})
+        zero = math.log2(sizes[0]) - _break_width(sizes)
+        for index, curve in enumerate(curves):
+            _draw_curve(axes, curve, index, zero)
+        if curves:
+            common = 100 * curves[0].commonest_label
+            axes.axhline(common, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+            axes.annotate(
+                "commonest label",
+                (1, common),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                color=FAINT,
+                fontsize=7.5,
+            )
+        _size_axis(axes, sizes, zero, any(point.size == 0 for curve in curves for point in curve.points))
+        low, high = limits or value_limits(curves)
+        axes.set_ylim(100 * low, 100 * high)
+        axes.set_ylabel("accuracy (%)")
+        if curves:
+            group = "" if curves[0].group == "all languages" else f", {visible(curves[0].group, 30)}"
+            axes.set_title(f"{_subset_title(curves[0].subset)} ({curves[0].rows:,} rows){group}")
+        if legend and curves:
+            handles, names = axes.get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower left", ncols=1, fontsize=8)
+    return figure
+
+
+def value_limits(curves: Sequence[Curve]) -> tuple[float, float]:
+    """The range (shares) of the curves with their intervals, which may exceed the values by 10 points
+    only.
+    """
+    points = [point.acc for curve in curves for point in curve.points]
+    values = [*[point.value for point in points], *[curve.commonest_label for curve in curves]]
+    low = min(values, default=0.0)
+    high = max(values, default=1.0)
+    lows = [max(point.low, low - 0.1) for point in points if not math.isnan(point.low)]
+    highs = [min(point.high, high + 0.1) for point in points if not math.isnan(point.high)]
+    return max(0.0, min([low, *lows]) - 0.02), min(1.0, max([high, *highs]) + 0.02)
+
+
+def _draw_curve(axes: Axes, curve: Curve, index: int, zero: float) -> None:
+    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    dash: Any = DASHES[(index // len(COLOURS)) % len(DASHES)]
+    points = [point for point in curve.points if point.size > 0]
+    base = [point for point in curve.points if point.size == 0]
+    x = [math.log2(point.size) for point in points]
+    y = [100 * point.acc.value for point in points]
+    low, high = [100 * point.acc.low for point in points], [100 * point.acc.high for point in points]
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        x,
+        y,
+        color=colour,
+        marker=marker,
+        markersize=5,
+        linewidth=1.8,
+        linestyle=dash,
+        label=ladder_name(curve),
+    )
+    for point, at in [*zip(points, x, strict=True), *[(point, zero) for point in base]]:
+        if len(point.values) > 1:
+            axes.plot(
+                [at] * len(point.values),
+                [100 * v for v in point.values],
+                color=colour,
+                marker=".",
+                markersize=3,
+                linestyle="none",
+                alpha=0.8,
+            )
+    for point in base:
+        value = 100 * point.acc.value
+        axes.errorbar(
+            [zero],
+            [value],
+            [[_below(point)], [_above(point)]],
+            color=colour,
+            marker=marker,
+            markersize=5,
+            linewidth=1.2,
+            capsize=2,
+        )
+        if x:
+            axes.plot([zero, x[0]], [value, y[0]], color=colour, linewidth=1, linestyle=(0, (1, 2)))
+    if curve.fit is not None:
+        axes.plot(
+            [math.log2(n) for n, *_ in curve.fit.line],
+            [100 * v for _, v, *_ in curve.fit.line],
+            color=colour,
+            linewidth=1,
+            linestyle=(0, (3, 2)),
+            alpha=0.9,
+        )
+
+
+def _below(point: Point) -> float:
+    return max(0.0, 100 * (point.acc.value - point.acc.low)) if not math.isnan(point.acc.low) else 0.0
+
+
+def _above(point: Point) -> float:
+    return max(0.0, 100 * (point.acc.high - point.acc.value)) if not math.isnan(point.acc.high) else 0.0
+
+
+def _break_width(sizes: Sequence[int]) -> float:
+    return max(1.0, 0.22 * (math.log2(sizes[-1]) - math.log2(sizes[0])))
+
+
+def _size_axis(axes: Axes, sizes: Sequence[int], zero: float, has_zero: bool) -> None:
+    ticks = [math.log2(size) for size in sizes]
+    wanted = ticks if len(ticks) <= 8 else ticks[:: math.ceil(len(ticks) / 8)]
+    labels = [_short_number(sizes[ticks.index(tick)]) for tick in wanted]
+    if has_zero:
+        wanted, labels = [zero, *wanted], ["0", *labels]
+        middle = (zero + ticks[0]) / 2
+        axes.annotate(
+            "//",
+            (middle, 0),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="center",
+            color=INK,
+            fontsize=10,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
+        )
+    axes.set_xticks(wanted, labels)
+    axes.set_xlabel("intermediate-task examples (log scale)")
+    pad = 0.35
+    axes.set_xlim((zero if has_zero else ticks[0]) - pad, ticks[-1] + pad)
+
+
+def _short_number(value: int) -> str:
+    for unit, name in ((1_000_000, "M"), (1_000, "k")):
+        if value >= 10 * unit or (value >= unit and value % unit == 0):
+            return f"{value / unit:.0f}{name}"
+    return f"{value:,}"
+
+
+def robustness_figure(
+    names: Sequence[str],
+    groups: Sequence[str | None],
+    id_values: Sequence[float],
+    ood_values: Sequence[float],
+    lines: Sequence[Robustness],
+    rows: int,
+) -> Figure:
+    """OOD against ID accuracy on logit axes, one mark a checkpoint, the fitted line of each base, and OOD =
+    ID.
+
+    All sequences but `lines` have one item a checkpoint; `groups` are the bases.
+    """
+    mpl, figure_class = _pyplot()
+    least, most = 0.5 / max(rows, 1), 1 - 0.5 / max(rows, 1)
+
+    def logit(share: float) -> float:
+        kept = min(max(share, least), most)
+        return math.log(kept / (1 - kept))
+
+    with mpl.rc_context(_STYLE):
+        bases = list(dict.fromkeys(groups))
+        figure = figure_class(figsize=(5.2, 4.4 + 0.2 * len(bases)), layout="constrained")
+        axes = figure.add_subplot()
+        every = [logit(value) for value in (*id_values, *ood_values)]
+        low, high = min(every) - 0.1, max(every) + 0.1
+        axes.plot([low, high], [low, high], color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
+        axes.annotate(
+            "OOD = ID",
+            (high, high),
+            ha="right",
+            va="bottom",
+            color=FAINT,
+            fontsize=7.5,
+            xytext=(-4, 0),
+            textcoords="offset points",
+        )
+        for index, base in enumerate(bases):
+            chosen = [i for i, group in enumerate(groups) if group == base]
+            colour = COLOURS[index % len(COLOURS)]
+            axes.plot(
+                [logit(id_values[i]) for i in chosen],
+                [logit(ood_values[i]) for i in chosen],
+                linestyle="none",
+                marker=MARKERS[index % len(MARKERS)],
+                markersize=6,
+                color=colour,
+                alpha=0.85,
+                label=visible(base if base is not None else "other models", 40),
+            )
+            for line in lines:
+                if line.base == base and line.slope is not None and line.intercept is not None:
+                    ends = [
+                        min(logit(id_values[i]) for i in chosen),
+                        max(logit(id_values[i]) for i in chosen),
+                    ]
+                    axes.plot(
+                        ends,
+                        [line.intercept.value + line.slope.value * end for end in ends],
+                        color=colour,
+                        linewidth=1.5,
+                        linestyle=(0, (5, 2)),
+                    )
+        ticks = _logit_ticks(low, high)
+        positions = [logit(tick) for tick in ticks]
+        axes.set_xticks(positions, [f"{100 * tick:g}" for tick in ticks])
+        axes.set_yticks(positions, [f"{100 * tick:g}" for tick in ticks])
+        axes.set_xlim(low, high)
+        axes.set_ylim(low, high)
+        axes.set_xlabel("ID accuracy (%, logit scale)")
+        axes.set_ylabel("OOD accuracy (%, logit scale)")
+        axes.set_title("OOD against ID")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", fontsize=8)
+    return figure
+
+
+def _logit_ticks(low: float, high: float) -> list[float]:
+    for step in (0.01, 0.02, 0.05, 0.1):
+        ticks = [round(step * k, 4) for k in range(1, round(1 / step))]
+        inside = [tick for tick in ticks if low <= math.log(tick / (1 - tick)) <= high]
+        if len(inside) <= 9:
+            return inside
+    return inside
+
+
+def heat_map_figure(
+    title: str, languages: Sequence[str], sizes: Sequence[int], values: Sequence[Sequence[float]]
+) -> Figure:
+    """Accuracy (shares) by language (rows) and size (columns), written into the cells; light is low,
+    dark is high.
+    """
+    mpl, figure_class = _pyplot()
+    with mpl.rc_context(_STYLE | {"axes.grid": False}):
+        figure = figure_class(
+            figsize=(1.4 + 0.62 * len(sizes), 0.9 + 0.27 * len(languages)), layout="constrained"
+        )
+        axes = figure.add_subplot()
+        every = [value for row in values for value in row if not math.isnan(value)]
+        low, high = min(every, default=0.0), max(every, default=1.0)
+        scale = (high - low) or 1.0
+        colours = mpl.colormaps["cividis"]  # even in lightness, and the same to colour-blind readers
+        axes.pcolormesh(
+            [[100 * value for value in row] for row in values],
+            cmap=colours,
+            vmin=100 * low,
+            vmax=100 * high,
+            edgecolors=PAPER,
+            linewidth=1,
+        )
+        for i, row in enumerate(values):
+            for j, value in enumerate(row):
+                light = (value - low) / scale > 0.55
+                axes.text(
+                    j + 0.5,
+                    i + 0.5,
+                    percent(value),
+                    ha="center",
+                    va="center",
+                    fontsize=7.5,
+                    color="#000000" if light else "#ffffff",
+                )
+        axes.set_xticks(
+            [j + 0.5 for j in range(len(sizes))], [_short_number(size) if size else "0" for size in sizes]
+        )
+        axes.set_yticks([i + 0.5 for i in range(len(languages))], list(languages))
+        axes.invert_yaxis()
+        axes.tick_params(length=0)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        axes.set_xlabel("intermediate-task examples")
+        axes.set_title(visible(title, 60))
+    return figure
+
+
+def ladder_name(curve: Curve) -> str:
+    """Base, intermediate tasks and target fine-tuning of a ladder, for a legend."""
+    parts = [curve.base or "unknown base", "+".join(curve.intermediate) or "no intermediate task"]
+    if curve.tuned_on:
+        parts.append(f"tuned on {'+'.join(curve.tuned_on)}")
+    return visible(", ".join(parts), 60)
+
+
+def _subset_title(subset: str) -> str:
+    return "All rows" if subset == "all" else visible(subset_name(subset), 30)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, 150 dots an inch."""
+    return _saved(figure, "png", dpi=150, metadata={"Software": None})
+
+
+def svg(figure: Figure) -> str:
+    """The figure as a stand-alone SVG file; the same figure gives the same bytes."""
+    text = _saved(figure, "svg", metadata={"Date": None, "Creator": None}).decode()
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = _in_tags(text, _shorter)
+    return re.sub(
+        r"\n\s*", "\n", text.replace("<svg ", "<svg font-family=\"'DejaVu Sans', Verdana, sans-serif\" ", 1)
+    )
+
+
+def _shorter(tag: str) -> str:
+    """A tag without what the root says already, with coordinates of two decimals."""
+    tag = re.sub(r"font-family: 'DejaVu Sans'; ?| transform=\"rotate\(-0 [^)]*\)\"", "", tag)
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found.group()):.2f}", tag)
+
+
+def _in_tags(text: str, change: Callable[[str], str]) -> str:
+    """Change the tags only: what stands between them may be a checkpoint's name."""
+    return re.sub(r"<[^>]*>", lambda found: change(found.group()), text)
+
+
+def _saved(figure: Figure, format: str, **options: Any) -> bytes:
+    import warnings
+
+    mpl, _ = _pyplot()
+    out = io.BytesIO()
+    with warnings.catch_warnings(), mpl.rc_context(_STYLE):
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # a name in another script: the SVG has the text
+        figure.savefig(out, format=format, **options)
+    return out.getvalue()
+
+
+def inline_svg(text: str, prefix: str, title: str, description: str) -> str:
+    """A stand-alone SVG made fit for a page: colours as CSS variables, ids of its own, title and description.
+
+    `prefix` must be unique in the page. `title` and `description` are escaped here; they are what a screen
+    reader says.
+    """
+    from html import escape
+
+    def adapt(tag: str) -> str:
+        tag = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', tag)
+        tag = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", tag)
+        tag = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', tag)
+        for colour, name in VARIABLES.items():
+            tag = tag.replace(colour, f"var({name})")
+        return tag
+
+    body = re.sub(r"<style[^>]*>.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    body = _in_tags(body, adapt)
+    head = re.match(r"<svg[^>]*>", body)
+    assert head is not None
+    box = re.search(r'viewBox="([^"]+)"', head.group())
+    width = float(box.group(1).split()[2]) if box else 400
+    start = (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box.group(1) if box else ""}" role="img" '
+        f'aria-labelledby="{prefix}-t {prefix}-d" stroke-linejoin="round" style="max-width: {1.35 * width:.0f}px">'
+        f'<title id="{prefix}-t">{escape(title)}</title><desc id="{prefix}-d">{escape(description)}</desc>'
+    )
+    return start + body[head.end() :]
