@@ -176,31 +176,41 @@ def _order(target: str, split: str, anchor: str, labels: tuple[int, ...]) -> Seq
 def document_order(target: str, anchor: str, labels: tuple[int, ...]) -> tuple[int, ...]:
     """The numbers of the test rows in the fixed order.
 
-    Rows of a stratum are shuffled by a hash of target and row number; row k of m then gets the place
-    (k + 1/2) / m, and strata are merged by place. That is done twice: the fine strata (by all other shipped
-    subsets) within each coarse one (ID / OOD and label), then the coarse ones, whose shares are so kept best.
+    A stratum is the rows with the same label and the same shipped subsets, shuffled by a hash of target and row
+    number. The order takes, at each step, a row of the stratum that keeps what was taken so far closest to the
+    whole: the squared deviations from the expected numbers of each label, subset, subset with label, and stratum
+    are least. All of it is in whole numbers, so that the order is the same everywhere.
     """
     names = _names_by_row(shipped_membership(target, anchor), len(labels))
-    coarse: dict[Any, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for number, label in enumerate(labels):
-        main = tuple(name for name in names[number] if name in ("id", "ood"))
-        rest = tuple(name for name in names[number] if name not in ("id", "ood"))
-        coarse[main, label][rest].append(number)
-    merged = []
-    for fine in coarse.values():
-        shuffled = [sorted(rows, key=lambda number: _hash(target, number)) for rows in fine.values()]
-        merged.append(_merge(target, shuffled))
-    return tuple(_merge(target, merged))
+    strata: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for number in sorted(range(len(labels)), key=lambda number: _hash(target, number)):
+        strata[labels[number], *names[number]].append(number)
+    keys = sorted(strata, key=str)
+    margins = sorted(
+        {margin for key in keys for margin in _margins(key)},
+        key=str,
+    )
+    belongs = np.array([[margin in _margins(key) for margin in margins] for key in keys], dtype=np.int64)
+    left = np.array([len(strata[key]) for key in keys], dtype=np.int64)
+    wanted = left @ belongs  # rows of each margin in the whole
+    total = len(labels)
+    taken = np.zeros(len(margins), dtype=np.int64)
+    order = []
+    for step in range(total):
+        # N * taken - step * wanted is N times the deviation; what a further row adds to its square, over N:
+        cost = belongs @ (2 * (total * taken - (step + 1) * wanted) + total)
+        cost[left == 0] = np.iinfo(np.int64).max
+        best = int(np.argmin(cost))
+        order.append(strata[keys[best]][-left[best]])
+        left[best] -= 1
+        taken += belongs[best]
+    return tuple(order)
 
 
-def _merge(target: str, strata: list[list[int]]) -> list[int]:
-    """All rows of the strata, each stratum spread evenly."""
-    placed = [
-        ((k + 0.5) / len(rows), _hash(target, number), number)
-        for rows in strata
-        for k, number in enumerate(rows)
-    ]
-    return [number for _, _, number in sorted(placed)]
+def _margins(key: tuple[Any, ...]) -> set[tuple[Any, ...]]:
+    """What rows of a stratum count for: label, each subset, each subset with the label, the stratum itself."""
+    label, *subsets = key
+    return {key, (label,), *((name,) for name in subsets), *((label, name) for name in subsets)}
 
 
 def _hash(target: str, number: int) -> bytes:

@@ -10,7 +10,7 @@ GURURANGAN = "Gururangan et al. 2018, https://aclanthology.org/N18-2017"
 NAIK = "Naik et al. 2018, https://aclanthology.org/C18-1198"
 MCCOY = "McCoy, Pavlick and Linzen 2019, https://aclanthology.org/P19-1334"
 KAVUMBA = "Kavumba et al. 2019, https://aclanthology.org/D19-6004"
-ROEMMELE = "Roemmele, Bejan and Gordon 2011, https://aaai.org/papers/02418-choice-of-plausible-alternatives"
+ROEMMELE = "Roemmele, Bejan and Gordon 2011, https://people.ict.usc.edu/~gordon/copa.html"
 PONTI = "Ponti et al. 2020, https://aclanthology.org/2020.emnlp-main.185"
 
 
@@ -95,7 +95,7 @@ REGISTRY: tuple[Subset, ...] = (
         target="xnli",
         version=1,
         rule="Premise and hypothesis both have a digit or one of the words two to twelve, the tens, dozen, "
-        " hundred, thousand, million, billion.",
+        "hundred, thousand, million, billion.",
         rationale="The answer may take reasoning with quantities.",
         citation=NAIK,
     ),

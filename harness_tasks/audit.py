@@ -1,0 +1,248 @@
+"""Looks for defects in a copy of the data: ``python -m harness_tasks.audit --data <source> [--rows]``.
+
+Each check gives row numbers, so that everybody can look at the rows in question. What it finds in the official
+files is described in ``docs/xcopa-question.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness_tasks.languages import LANGUAGES
+from harness_tasks.sources import DataError
+from harness_tasks.targets import TARGETS, get_target, location, read_target
+
+Row = dict[str, Any]
+# The first words of the Unicode names of a script's letters, where they are not the script's own name.
+UNICODE_SCRIPTS = {"Han": "CJK"}
+ENGLISH_WORDS = {  # common ones that are no words of the other languages
+    *(
+        "and",
+        "are",
+        "be",
+        "been",
+        "by",
+        "could",
+        "did",
+        "does",
+        "for",
+        "from",
+        "had",
+        "have",
+        "his",
+        "how",
+        "if",
+    ),
+    *(
+        "into",
+        "is",
+        "its",
+        "of",
+        "our",
+        "out",
+        "she",
+        "should",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+    ),
+    *(
+        "they",
+        "this",
+        "to",
+        "we",
+        "were",
+        "what",
+        "when",
+        "which",
+        "who",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ),
+}
+MARKUP = re.compile(r"&(?:[a-z]+|#\d+);?|\ufffd|</?[a-z]+>", re.IGNORECASE)
+
+
+def wrong_questions(rows: Sequence[Row], english: Sequence[Row]) -> list[int]:
+    """Rows whose `question` is not that of English COPA; the target must have one."""
+    pairs = zip(rows, english, strict=True)
+    return [number for number, (row, other) in enumerate(pairs) if row["question"] != other["question"]]
+
+
+def wrong_labels(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows whose label is not that of the English row."""
+    return [
+        n for n, (row, other) in enumerate(zip(rows, english, strict=True)) if row["label"] != other["label"]
+    ]
+
+
+def without_letters(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows with a text that is nothing but punctuation."""
+    return _any_text(rows, fields, lambda text: not any(character.isalnum() for character in text))
+
+
+def outer_space(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows with a text that begins or ends with white space."""
+    return _any_text(rows, fields, lambda text: text != text.strip())
+
+
+def markup(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows with HTML entities, tags or the replacement character (a sign of broken encoding)."""
+    return _any_text(rows, fields, lambda text: bool(MARKUP.search(text)))
+
+
+def no_final_punctuation(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows whose premise does not end with punctuation (XCOPA prompts cut its last character off)."""
+    return _any_text(
+        rows, ["premise"], lambda text: not unicodedata.category(text.strip()[-1]).startswith("P")
+    )
+
+
+def repeated(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows with the same texts as an earlier row."""
+    return [numbers[1] for numbers in _groups(rows, fields) if len(numbers) > 1]
+
+
+def contradictory(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows with the same texts as an earlier row, and another label."""
+    return [
+        number
+        for numbers in _groups(rows, fields)
+        for number in numbers[1:]
+        if rows[number]["label"] != rows[numbers[0]]["label"]
+    ]
+
+
+def same_texts(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows of which two texts are the same: premise and hypothesis, the two choices, ..."""
+    return [
+        number
+        for number, row in enumerate(rows)
+        if len({row[field].strip().lower() for field in fields}) < len(fields)
+    ]
+
+
+def untranslated(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[str]) -> list[int]:
+    """Rows with a text of three or more words that is the English one, or a quarter of it common English words.
+
+    A long English name within a text counts too, so the rows want a look.
+    """
+    if rows is english:
+        return []
+
+    def is_english(text: str, original: str) -> bool:
+        words = re.findall(r"[\w']+", text.lower())
+        known = sum(word in ENGLISH_WORDS for word in words)
+        same = text.strip().lower() == original.strip().lower()
+        return len(words) >= 3 and (same or known >= max(2, 0.25 * len(words)))
+
+    return [
+        number
+        for number, (row, other) in enumerate(zip(rows, english, strict=True))
+        if any(is_english(row[field], other[field]) for field in fields)
+    ]
+
+
+def other_script(rows: Sequence[Row], language: str, fields: Sequence[str]) -> list[int]:
+    """Rows with a text most of whose letters are not of the language's script."""
+    script = LANGUAGES[language].script
+    wanted = UNICODE_SCRIPTS.get(script, script.upper())
+
+    def is_other(text: str) -> bool:
+        letters = [unicodedata.name(character, "") for character in text if character.isalpha()]
+        return sum(name.startswith(wanted) for name in letters) < 0.5 * len(letters)
+
+    return _any_text(rows, fields, is_other)
+
+
+CHECKS: dict[str, Callable[[Sequence[Row], Sequence[Row], Sequence[str]], list[int]]] = {
+    "label is not the English row's": wrong_labels,
+    "text without a letter": without_letters,
+    "text in English": untranslated,
+    "same texts as an earlier row": repeated,
+    "same texts as an earlier row, other label": contradictory,
+    "two equal texts in a row": same_texts,
+    "markup or broken characters": markup,
+    "white space around a text": outer_space,
+}
+QUESTION = "question is not COPA's"
+SCRIPT = "text in another script"
+NO_FULL_STOP = "premise without final punctuation"
+
+
+def audit(target: str, language: str, split: str, source: str | None = None) -> dict[str, list[int]]:
+    """What is checked -> numbers of the rows where something was found."""
+    spec = get_target(target)
+    english = read_target(target, "en", split, source)
+    rows = english if language == "en" else read_target(target, language, split, source)
+    if len(rows) != len(english):
+        place = " ".join(location(target, language))
+        raise DataError(f"{place}: {len(rows)} rows in {split}, but {len(english)} in English")
+    found = {name: check(rows, english, spec.text_fields) for name, check in CHECKS.items()}
+    found[SCRIPT] = other_script(rows, language, spec.text_fields)
+    if spec.has_question:
+        found = {QUESTION: wrong_questions(rows, english), **found}
+        found[NO_FULL_STOP] = no_final_punctuation(rows, english, spec.text_fields)
+    return found
+
+
+def _any_text(rows: Sequence[Row], fields: Sequence[str], test: Callable[[str], bool]) -> list[int]:
+    return [number for number, row in enumerate(rows) if any(test(row[field]) for field in fields)]
+
+
+def _groups(rows: Sequence[Row], fields: Sequence[str]) -> list[list[int]]:
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        groups[tuple(row[field] for field in fields)].append(number)
+    return list(groups.values())
+
+
+def report(target: str, split: str, source: str | None, only: str | None, with_rows: bool) -> list[str]:
+    """Lines of a report: for every check the number of rows in each language where it found something."""
+    languages = get_target(target).languages
+    found = {language: audit(target, language, split, source) for language in languages}
+    lines = [f"{target} {split} ({len(languages)} languages)"]
+    for name in found["en"]:
+        if only and only not in name:
+            continue
+        counts = Counter({language: len(found[language][name]) for language in languages})
+        shown = ", ".join(f"{language} {counts[language]}" for language in languages if counts[language])
+        lines.append(f"  {name}: {shown or 'none'}")
+        if with_rows:
+            lines += [
+                f"    {language}: {' '.join(map(str, found[language][name]))}"
+                for language in languages
+                if counts[language]
+            ]
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m harness_tasks.audit", description=__doc__)
+    parser.add_argument("--data", help="hub, bundled or a mirror folder [XSCALE_DATA, else hub]")
+    parser.add_argument("--target", choices=list(TARGETS), help="only this one")
+    parser.add_argument("--check", help="only checks with this word in their name, e.g. question")
+    parser.add_argument("--rows", action="store_true", help="list the row numbers too")
+    options = parser.parse_args(arguments)
+    try:
+        for target in [options.target] if options.target else TARGETS:
+            for split in ("test", "validation"):
+                print("\n".join(report(target, split, options.data, options.check, options.rows)))
+    except DataError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The language table against facts that are written down here independently."""
+
+import pytest
+
+from harness_tasks.audit import audit
+from harness_tasks.languages import LANGUAGES, TARGET_LANGUAGES, axis_slug, language_groups
+from harness_tasks.sources import DataError
+from harness_tasks.xcopa import CONNECTORS
+from harness_tasks.xnli import WORDS
+
+
+def test_every_language_of_the_tasks_has_a_row_and_no_other():
+    assert set(LANGUAGES) == set(TARGET_LANGUAGES["xnli"]) | set(TARGET_LANGUAGES["xcopa"])
+    assert set(WORDS) == set(TARGET_LANGUAGES["xnli"])
+    assert set(CONNECTORS) == set(TARGET_LANGUAGES["xcopa"])
+    assert [len(codes) for codes in TARGET_LANGUAGES.values()] == [15, 12]
+    assert all(code == language.code for code, language in LANGUAGES.items())
+    assert len({language.iso639_3 for language in LANGUAGES.values()}) == len(LANGUAGES)
+
+
+def test_only_quechua_and_haitian_are_unseen():
+    assert {code for code, language in LANGUAGES.items() if not language.in_xlmr} == {"qu", "ht"}
+    assert all((language.cc100_gib > 0) == language.in_xlmr for language in LANGUAGES.values())
+
+
+def test_sizes_of_cc100():
+    """Conneau et al. 2020, Table 6."""
+    assert LANGUAGES["en"].cc100_gib == 300.8
+    assert LANGUAGES["sw"].cc100_gib == 1.6
+    assert LANGUAGES["vi"].cc100_gib == 137.3
+
+
+def test_groups_of_each_axis_are_a_partition():
+    for target, codes in TARGET_LANGUAGES.items():
+        groups = language_groups(target)
+        for axis in ("script:", "family:"):
+            members = [code for value, some in groups.items() if value.startswith(axis) for code in some]
+            assert sorted(members) == sorted(codes)
+        assert sorted(groups["seen"] + groups.get("unseen", ())) == sorted(codes)
+    assert language_groups("xcopa")["unseen"] == ("ht", "qu")
+    assert "unseen" not in language_groups("xnli")
+    assert language_groups("xnli")["script:Cyrillic"] == ("bg", "ru")
+    assert language_groups("xnli")["family:Turkic"] == ("tr",)
+
+
+def test_unknown_target_or_base_is_refused():
+    with pytest.raises(DataError, match="xlm-r"):
+        language_groups("xnli", base="mbert")
+    with pytest.raises(DataError, match="unknown target task 'xyz'"):
+        language_groups("xyz")
+
+
+def test_names_of_groups():
+    assert axis_slug("family:Indo-European") == "family_indo_european"
+
+
+def test_the_files_are_in_the_script_of_the_table(real_data):
+    for target, codes in TARGET_LANGUAGES.items():
+        for language in codes:
+            found = audit(target, language, "validation", str(real_data))
+            assert len(found["text in another script"]) < 0.12 * (2490 if target == "xnli" else 100)

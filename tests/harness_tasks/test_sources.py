@@ -1,0 +1,126 @@
+"""Sources: which one counts, what is read from a mirror, and what is said when something is missing or damaged."""
+
+import gzip
+import hashlib
+import json
+
+import pytest
+
+from harness_tasks.sources import (
+    BUNDLED,
+    DataError,
+    fingerprint,
+    load_split,
+    read_rows,
+    resolve_source,
+    source_name,
+)
+
+ROWS = [{"premise": "a", "label": 0}, {"premise": "ü\u2028", "label": 1}]
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """A mirror with one split in each format."""
+    folder = tmp_path / "owner" / "name" / "default"
+    folder.mkdir(parents=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+    (folder / "plain.jsonl").write_text(text, encoding="utf-8")
+    (folder / "packed.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pa.Table.from_pylist(ROWS), folder / "columns.parquet")
+    return tmp_path
+
+
+def test_argument_counts_before_environment_before_hub(monkeypatch, tmp_path):
+    monkeypatch.delenv("XSCALE_DATA", raising=False)
+    assert resolve_source() == "hub"
+    monkeypatch.setenv("XSCALE_DATA", str(tmp_path))
+    assert resolve_source() == str(tmp_path)
+    assert resolve_source("hub") == "hub"
+    assert resolve_source("bundled") == "bundled"
+
+
+def test_names_that_results_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    assert source_name("hub") == "hub"
+    assert source_name("bundled") == "bundled"
+    assert source_name(tmp_path.name) == f"mirror:{tmp_path}"
+    assert resolve_source(source_name(str(tmp_path))) == str(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match="no such folder: .*nowhere; use 'hub', 'bundled'"):
+        resolve_source(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("split", ["plain", "packed", "columns"])
+def test_every_format_gives_the_rows_in_order(mirror, split):
+    assert read_rows("owner/name", "default", split, str(mirror)) == ROWS
+    assert load_split("owner/name", "default", split, str(mirror)).to_list() == ROWS
+
+
+def test_a_missing_set_says_which_and_the_other_ways(mirror):
+    with pytest.raises(DataError) as caught:
+        read_rows("owner/other", "de", "test", str(mirror))
+    for part in ("owner/other", "de", "test", str(mirror), "XSCALE_DATA=hub", "bundled", "test.jsonl.gz"):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unreachable_hub_says_the_other_ways(monkeypatch):
+    import datasets
+
+    def fail(*args, **kwargs):
+        raise ConnectionError("Couldn't reach the hub\nlong trace")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(DataError, match=r"facebook/xnli \(de, test\).*Couldn't reach the hub; .*bundled"):
+        load_split("facebook/xnli", "de", "test", "hub")
+
+
+def test_a_hub_set_without_configs_is_asked_for_without_one(monkeypatch):
+    import datasets
+
+    asked = []
+    empty = datasets.Dataset.from_list([])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: asked.append((a, k)) or empty)
+    load_split("owner/name", "default", "test", "hub")
+    load_split("owner/name", "de", "test", "hub")
+    assert asked == [(("owner/name", None), {"split": "test"}), (("owner/name", "de"), {"split": "test"})]
+
+
+def test_a_line_that_is_no_json_is_named(mirror):
+    path = mirror / "owner" / "name" / "default" / "plain.jsonl"
+    path.write_text('{"a": 1}\n{"a": \n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"plain\.jsonl, line 2: not JSON"):
+        read_rows("owner/name", "default", "plain", str(mirror))
+    path.write_text("[1]\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"plain\.jsonl, line 1: not a JSON object"):
+        read_rows("owner/name", "default", "plain", str(mirror))
+
+
+def test_a_truncated_gzip_file_is_named(mirror):
+    path = mirror / "owner" / "name" / "default" / "packed.jsonl.gz"
+    lines = "".join(json.dumps({"text": hashlib.sha256(bytes([i])).hexdigest()}) + "\n" for i in range(200))
+    path.write_bytes(gzip.compress(lines.encode())[:-2000])
+    with pytest.raises(DataError, match=r"packed\.jsonl\.gz: damaged after line \d+"):
+        read_rows("owner/name", "default", "packed", str(mirror))
+    path.write_bytes(b"no gzip")
+    with pytest.raises(DataError, match=r"packed\.jsonl\.gz: damaged after line 0"):
+        read_rows("owner/name", "default", "packed", str(mirror))
+
+
+def test_fingerprint_is_of_the_fields_in_order():
+    expected = hashlib.sha256('["a",0]\n["ü\u2028",1]\n'.encode()).hexdigest()
+    assert fingerprint(ROWS, ["premise", "label"]) == expected
+    assert fingerprint(ROWS, ["label", "premise"]) != expected
+    assert fingerprint(reversed(ROWS), ["premise", "label"]) != expected
+    assert fingerprint([{**row, "other": 1} for row in ROWS], ["premise", "label"]) == expected
+
+
+def test_the_bundled_suite_is_a_mirror():
+    assert read_rows("facebook/xnli", "de", "test", "bundled")
+    assert BUNDLED.is_dir()
