@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -356,7 +357,7 @@ def heat_map_figure(
         for side in axes.spines.values():
             side.set_visible(False)
         axes.set_xlabel("intermediate-task examples")
-        axes.set_title(visible(title, 60))
+        axes.set_title(textwrap.fill(visible(title, 80), int(10 + 7.5 * len(sizes))))
     return figure
 
 
@@ -365,7 +366,7 @@ def ladder_name(curve: Curve) -> str:
     parts = [curve.base or "unknown base", "+".join(curve.intermediate) or "no intermediate task"]
     if curve.tuned_on:
         parts.append(f"tuned on {'+'.join(curve.tuned_on)}")
-    return visible(", ".join(parts), 60)
+    return visible(", ".join(parts), 90)
 
 
 def _subset_title(subset: str) -> str:

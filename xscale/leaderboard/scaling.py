@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from xscale.leaderboard.table import Bootstrap, Delta, Estimate, difference, est
 from xscale.manifest import Entry
 
 FIT_DRAWS = 2_000  # enough for 95% bounds of parameters; the accuracies themselves use all draws
-EXPONENTS = np.geomspace(0.03, 3.0, 80)
 LEAST_SIZES = {
     "flat": 2,
     "log-linear": 3,
@@ -237,7 +237,7 @@ def solve(model: str, sizes: Sequence[int], weights: st.Floats, values: st.Float
     curves).
 
     The power law is linear in limit and scale once its exponent is fixed, so the exponent is searched on a
-    grid (`EXPONENTS`; variable projection, Golub & Pereyra 1973) among those whose limit is a share between
+    grid (0.03 to 3; variable projection, Golub & Pereyra 1973) among those whose limit is a share between
     0 and 1; N is divided by the least size while fitting. A curve that no exponent fits so is NaN.
     """
     root = np.sqrt(np.asarray(weights, float))[:, None]
@@ -248,22 +248,34 @@ def solve(model: str, sizes: Sequence[int], weights: st.Floats, values: st.Float
     if model == "log-linear":
         design = root * np.stack([np.ones_like(x), np.log2(x)], axis=1)
         return np.asarray(np.linalg.pinv(design) @ target)
-    best = np.full((3, values.shape[1]), np.nan)
-    least = np.full(values.shape[1], np.inf)
-    for exponent in EXPONENTS:
-        design = root * np.stack([np.ones_like(x), -((x / x.min()) ** -exponent)], axis=1)
-        parameters = np.linalg.pinv(design) @ target
-        loss = ((target - design @ parameters) ** 2).sum(axis=0)
-        better = (loss < least) & (parameters[0] <= 1) & (parameters[0] >= 0)
-        least[better] = loss[better]
-        best[:, better] = np.stack(
-            [
-                parameters[0, better],
-                parameters[1, better] * x.min() ** exponent,
-                np.full(better.sum(), exponent),
-            ]
-        )
-    return best
+    fine = values.shape[1] == 1  # one curve may have a finer grid than thousands of draws
+    exponents, projections, remainders = _power_law_designs(
+        tuple(sizes), tuple(float(w) for w in weights), fine
+    )
+    parameters = projections @ target  # (exponents, 2, curves)
+    loss = ((remainders @ target) ** 2).sum(axis=1)
+    loss[(parameters[:, 0] > 1) | (parameters[:, 0] < 0)] = np.inf
+    best, columns = loss.argmin(axis=0), np.arange(values.shape[1])
+    limit, scale = parameters[best, 0, columns], parameters[best, 1, columns]
+    found = np.stack([limit, scale * x.min() ** exponents[best], exponents[best]])
+    found[:, np.isinf(loss[best, columns])] = np.nan
+    return np.asarray(found)
+
+
+@lru_cache(maxsize=64)
+def _power_law_designs(
+    sizes: tuple[int, ...], weights: tuple[float, ...], fine: bool
+) -> tuple[st.Floats, st.Floats, st.Floats]:
+    """Exponents, and for each the projections of weighted values onto limit and scale, and onto what is
+    left over.
+    """
+    x, root = np.asarray(sizes, float), np.sqrt(np.asarray(weights))[:, None]
+    exponents = np.geomspace(0.03, 3.0, 400 if fine else 60)
+    designs = root * np.stack(
+        [np.stack([np.ones_like(x), -((x / x.min()) ** -e)], axis=1) for e in exponents]
+    )
+    projections = np.linalg.pinv(designs)
+    return exponents, projections, np.eye(len(x)) - designs @ projections
 
 
 def predict(model: str, parameters: st.Floats, sizes: Sequence[float] | st.Floats) -> st.Floats:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from harness_tasks import languages
 from harness_tasks.sources import DataError
@@ -153,10 +154,18 @@ class Bootstrap:
 
     def __init__(self, panel: Panel, draws: int = st.DRAWS, seed: int = 0) -> None:
         self.panel = panel
-        self.counts = st.draw_counts(len(panel.rows), draws, seed)
+        self.draws, self.seed = draws, seed
+        self._counts: npt.NDArray[np.uint8] | None = None
         self._kept: dict[tuple[str, tuple[str, ...]], tuple[st.Floats, st.Floats]] = {}
         self._bounds: dict[tuple[str, tuple[str, ...]], st.Floats] = {}
         self._right: dict[tuple[str, ...], st.Floats] = {}
+
+    @property
+    def counts(self) -> npt.NDArray[np.uint8]:
+        """How often each row is in each draw: (rows, draws); drawn when first needed."""
+        if self._counts is None:
+            self._counts = st.draw_counts(len(self.panel.rows), self.draws, self.seed)
+        return self._counts
 
     def right(self, languages: Sequence[str] = ()) -> st.Floats:
         """In how many of the languages (default: all) a row was got right: (checkpoints, rows)."""
@@ -191,6 +200,10 @@ class Bootstrap:
         """
         self.prepare(subset, [languages])
         return self._kept[subset, tuple(languages)]
+
+    def forget(self, subset: str, languages: Sequence[str]) -> None:
+        """Let the draws of a group of languages go: 40 kB a checkpoint."""
+        self._kept.pop((subset, tuple(languages)), None)
 
     def bounds(self, subset: str, languages: Sequence[str] = ()) -> st.Floats:
         """Intervals of the accuracies: (checkpoints, 2)."""
@@ -229,6 +242,7 @@ def make_board(
     draws: int = st.DRAWS,
     seed: int = 0,
     groups: Groups | None = None,
+    bootstraps: Sequence[Bootstrap] | None = None,
 ) -> Board:
     """Compute the board.
 
@@ -236,8 +250,9 @@ def make_board(
     subsets on which checkpoints are compared with their baselines (where a panel has none of them: on
     "all"); Holm's correction counts exactly these. `by` adds a breakdown ("language", "script", "family",
     "seen") of the accuracy on `group_subset`. `seeds` "mean" merges checkpoints that differ in their seed
-    only. `groups` replaces the language table of `harness_tasks` (target -> group -> languages). Raises
-    `UserError` for a subset, breakdown or order that does not exist.
+    only. `groups` replaces the language table of `harness_tasks` (target -> group -> languages).
+    `bootstraps`, one a panel, saves drawing again. Raises `UserError` for a subset, breakdown or order that
+    does not exist.
     """
     if sort not in SORTS:
         raise UserError(f"unknown order {sort!r}; there are: {', '.join(SORTS)}")
@@ -248,9 +263,10 @@ def make_board(
             raise UserError(f"no result has the subset {name!r}; there are: {', '.join(sorted(known))}")
     status = {result.entry.id: result for result in results}
     tables = []
-    for panel in panels:
+    for number, panel in enumerate(panels):
         axes = language_groups(panel, by, groups) if by else {}
-        table = _table(panel, panels, status, subsets, deltas, axes, group_subset, chosen, seeds, draws, seed)
+        bootstrap = bootstraps[number] if bootstraps else Bootstrap(panel, draws, seed)
+        table = _table(bootstrap, panels, status, subsets, deltas, axes, group_subset, chosen, seeds, seed)
         if table is not None:
             tables.append(table)
     tables = [_sorted(table, sort) for table in _corrected(tables)]
@@ -283,7 +299,7 @@ def language_groups(panel: Panel, by: str, groups: Groups | None = None) -> dict
 
 
 def _table(
-    panel: Panel,
+    bootstrap: Bootstrap,
     panels: Sequence[Panel],
     status: Mapping[str, Result],
     subsets: Sequence[str],
@@ -292,13 +308,12 @@ def _table(
     group_subset: str,
     show: Filter,
     seeds: Seeds,
-    draws: int,
     seed: int,
 ) -> Table | None:
+    panel = bootstrap.panel
     members = _members(panel, show, seeds)
     if not members:
         return None
-    bootstrap = Bootstrap(panel, draws, seed)
     if group_subset in panel.masks:
         bootstrap.prepare(group_subset, list(axes.values()))
     names = ["all", *(name for name in dict.fromkeys(subsets) if name != "all" and name in panel.masks)]
