@@ -184,7 +184,7 @@ def document_order(target: str, anchor: str, labels: tuple[int, ...]) -> tuple[i
     names = _names_by_row(shipped_membership(target, anchor), len(labels))
     strata: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for number in sorted(range(len(labels)), key=lambda number: _hash(target, number)):
-        strata[labels[number], *names[number]].append(number)
+        strata[(labels[number], *names[number])].append(number)
     keys = sorted(strata, key=str)
     margins = sorted(
         {margin for key in keys for margin in _margins(key)},
