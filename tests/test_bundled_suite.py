@@ -1,0 +1,120 @@
+"""The bundled suite: sizes, balance, the same rows in every language, no leak from training into tests."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
+from harness_tasks.rows import Options, build_documents
+from harness_tasks.sources import read_rows
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLED = Options(data="bundled")
+
+
+def documents(target: str, language: str) -> list[dict]:
+    return build_documents(target, language, "test", BUNDLED)
+
+
+def nli(config: str, split: str) -> list[tuple[str, str, int]]:
+    rows = read_rows("xscale/nli", config, split, "bundled")
+    return [(row["premise"], row["hypothesis"], row["label"]) for row in rows]
+
+
+def test_training_data_is_large_distinct_and_balanced():
+    for config, split, least in (
+        ("default", "train", 4096),
+        ("target", "train", 512),
+        ("default", "validation", 100),
+    ):
+        rows = nli(config, split)
+        assert len({(premise, hypothesis) for premise, hypothesis, _ in rows}) == len(rows) >= least
+        assert len(set(Counter(label for _, _, label in rows).values())) == 1
+    copa = read_rows("xscale/copa", "default", "train", "bundled")
+    assert len({(r["premise"], r["choice1"], r["choice2"], r["question"]) for r in copa}) == len(copa) >= 400
+    assert abs(sum(row["label"] for row in copa) - len(copa) / 2) <= 1
+
+
+def test_no_test_row_is_in_the_training_data():
+    train = {pair[:2] for config in ("default", "target") for pair in nli(config, "train")}
+    for split in ("test", "validation"):
+        rows = read_rows("facebook/xnli", "en", split, "bundled")
+        assert not train & {(row["premise"], row["hypothesis"]) for row in rows}
+    sentences = {
+        r[field]
+        for r in read_rows("xscale/copa", "default", "train", "bundled")
+        for field in ("premise", "choice1", "choice2")
+    }
+    for row in read_rows("aps/super_glue", "copa", "test", "bundled"):
+        assert row["premise"] not in sentences
+
+
+@pytest.mark.parametrize(
+    ("target", "languages", "least"), [("xnli", XNLI_LANGUAGES, 120), ("xcopa", XCOPA_LANGUAGES, 60)]
+)
+def test_the_same_rows_in_every_language_half_of_them_ood(target, languages, least):
+    english = {doc["row"]: doc for doc in documents(target, "en")}
+    assert len(english) >= least
+    assert Counter("ood" in doc["subsets"] for doc in english.values()) == {
+        True: len(english) / 2,
+        False: len(english) / 2,
+    }
+    assert all(("id" in doc["subsets"]) != ("ood" in doc["subsets"]) for doc in english.values())
+    for language in languages:
+        rows = documents(target, language)
+        assert [doc["row"] for doc in rows] == [doc["row"] for doc in documents(target, "en")]
+        for doc in rows:
+            same = english[doc["row"]]
+            assert (doc["label"], doc["subsets"], doc.get("question")) == (
+                same["label"],
+                same["subsets"],
+                same.get("question"),
+            )
+            texts = [doc[field] for field in ("premise", "hypothesis", "choice1", "choice2") if field in doc]
+            assert all(text.strip() == text and text for text in texts)
+            if language != "en":
+                assert not set(texts) & {
+                    same[f] for f in ("premise", "hypothesis", "choice1", "choice2") if f in same
+                }
+
+
+def test_labels_do_not_give_ood_away():
+    for target, languages in (("xnli", ("en",)), ("xcopa", ("en",))):
+        for subset in ("id", "ood"):
+            labels = Counter(
+                d["label"] for lang in languages for d in documents(target, lang) if subset in d["subsets"]
+            )
+            assert len(set(labels.values())) == 1, (target, subset, labels)
+
+
+def test_scripts_fit_the_languages():
+    """Most letters of a language's sentences are of its script: no file was swapped."""
+    blocks = {
+        "ar": "ARABIC",
+        "ur": "ARABIC",
+        "bg": "CYRILLIC",
+        "ru": "CYRILLIC",
+        "el": "GREEK",
+        "hi": "DEVANAGARI",
+        "th": "THAI",
+        "ta": "TAMIL",
+        "zh": "CJK",
+    }
+    import unicodedata
+
+    for target, languages in (("xnli", XNLI_LANGUAGES), ("xcopa", XCOPA_LANGUAGES)):
+        for language in languages:
+            letters = [c for doc in documents(target, language) for c in doc["premise"] if c.isalpha()]
+            fitting = sum(unicodedata.name(c).startswith(blocks.get(language, "LATIN")) for c in letters)
+            assert fitting / len(letters) > 0.95, (target, language)
+
+
+def test_the_shipped_files_are_what_their_sources_give():
+    build = ROOT / "tools" / "bundled_suite" / "build.py"
+    done = subprocess.run(
+        [sys.executable, str(build), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
