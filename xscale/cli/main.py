@@ -235,15 +235,27 @@ def list_entries(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     typer.echo(tabulate(rows, headers=["id", "model", "intermediate", "size", "seed", "results"]))
 
 
-@app.command(epilog="Example: xscale check")
+@app.command(epilog="Example: xscale check --deep")
 def check(
     manifest: ManifestOption = DEFAULT_MANIFEST,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="remove what stopped runs left, set damaged and stale results aside (nothing is lost)",
+        ),
+    ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="also evaluate a random 1% of each result's rows again")
+    ] = False,
 ) -> None:
-    """Check the manifest, the checkpoints' files against their hashes, and the stored results."""
+    """Check manifest, checkpoints and results: hashes, keys, predictions against data and metrics, orphans. Exit code 1
+    when something is wrong.
+    """
     from xscale.check import check_workspace
     from xscale.pipeline import Workspace
 
-    findings = check_workspace(Workspace(manifest))
+    findings = check_workspace(Workspace(manifest), fix=fix, deep=deep)
     for finding in findings:
         typer.echo(finding)
     if findings:
@@ -291,6 +303,7 @@ def _print_board(
     sort: str = "ladder",
     wide: bool = False,
 ) -> None:
+    from harness_tasks.subsets.user import read_subsets, subset_files
     from xscale.leaderboard.panels import build_panels, load_results
     from xscale.leaderboard.render import render
     from xscale.leaderboard.table import Filter, make_board
@@ -299,6 +312,8 @@ def _print_board(
 
     loaded = read_manifest(manifest)
     _chosen(loaded.entries, ids, manifest)
+    for file in subset_files():
+        read_subsets(file)  # refuse a defective file here: the table itself would only go without its subsets
     results = load_results(loaded, manifest.parent / RESULTS)
     panels = build_panels(results, targets=targets, languages=languages)
     shown = make_board(
@@ -334,8 +349,9 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was finished is kept, the same command goes on from there\n")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            sys.stderr.write("stopped; what was finished is kept, the same command goes on from there\n")
+        raise
     except BrokenPipeError:
         sys.exit(0)
