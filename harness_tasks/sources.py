@@ -72,7 +72,7 @@ def read_rows(dataset: str, config: str, split: str, source: str | None = None) 
     for suffix in SUFFIXES:
         path = stem.with_name(stem.name + suffix)
         if path.is_file():
-            return _read_parquet(path) if suffix == ".parquet" else _read_json_lines(path)
+            return read_file(path)
     name = "the bundled suite" if folder == BUNDLED else f"the mirror {folder}"
     others = [
         "XSCALE_DATA=hub to load it from the Hugging Face hub",
@@ -80,6 +80,11 @@ def read_rows(dataset: str, config: str, split: str, source: str | None = None) 
         *(["XSCALE_DATA=bundled for the bundled suite"] if folder != BUNDLED else []),
     ]
     raise DataError(f"{name} has no {dataset} ({config}, {split}); other ways to get it: {'; '.join(others)}")
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """All rows of one ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; raises :class:`DataError` when it is damaged."""
+    return _read_parquet(path) if path.suffix == ".parquet" else _read_json_lines(path)
 
 
 def load_split(dataset: str, config: str, split: str, source: str | None = None) -> datasets.Dataset:

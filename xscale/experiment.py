@@ -30,26 +30,145 @@ class Phase(BaseModel):
 
     learning_rate: Annotated[float, Field(gt=0)]
     epochs: Annotated[float, Field(gt=0)]
-    batch_size: PositiveInt = 32
+    updates: Literal["epochs", "fixed"] = "epochs"  # fixed: `budget` updates, whatever the number of rows
+    budget: PositiveInt | None = None
+    batch_size: PositiveInt = 32  # of one update, over all processes
+    accumulate: PositiveInt = 1  # parts that a process cuts its share of a batch into, to save memory
+    gradient_checkpointing: bool = False
     warmup: Fraction = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     max_length: PositiveInt = 128
     freeze: Literal["nothing", "embeddings"] = "nothing"
+    freeze_layers: Annotated[int, Field(ge=0)] = 0  # so many layers, from the lowest
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: as the base's configuration says
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device has matrix units for it
 
+    @model_validator(mode="after")
+    def _budget_where_fixed(self) -> Phase:
+        if (self.updates == "fixed") != (self.budget is not None):
+            raise ValueError("`updates: fixed` and `budget: <number of updates>` go together")
+        return self
 
-# A recipe names the phases. `laptop` is for the embedded base on two cores: the embeddings, four fifths of its
-# parameters, stay as they are.
+
+# A recipe names the phases.
+#   laptop  for the embedded base on two cores: the embeddings, four fifths of its parameters, stay as they are
+#   paper   Phang et al. 2020 (arXiv 2005.13013): lr 1e-5, 10% warm-up, batch 32, XNLI 2 epochs, length 256
+#   xtreme  Hu et al. 2020 (arXiv 2003.11080): 5 epochs, lr 2e-5 (3e-5 for a base with "large" in its name), length 128
 RECIPES: dict[str, dict[str, Phase]] = {
     "laptop": {
         "intermediate": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
         "xnli": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
         "xcopa": Phase(learning_rate=5e-5, epochs=5, freeze="embeddings"),
     },
+    "paper": {
+        "intermediate": Phase(learning_rate=1e-5, epochs=2, max_length=256),
+        "xnli": Phase(learning_rate=1e-5, epochs=2, max_length=256),
+        "xcopa": Phase(learning_rate=1e-5, epochs=5, max_length=256),
+    },
+    "xtreme": {
+        "intermediate": Phase(learning_rate=2e-5, epochs=5),
+        "xnli": Phase(learning_rate=2e-5, epochs=5),
+        "xcopa": Phase(learning_rate=2e-5, epochs=5),
+    },
 }
+XTREME_LARGE_LEARNING_RATE = 3e-5
+
+
+class Development(BaseModel):
+    """Scores on development sets while a target is trained, and which step is kept.
+
+    Only the English development set (XNLI's and COPA's validation) ever chooses a step. Validation in the other
+    languages is scored once, on the step that was kept, and stored beside it.
+    """
+
+    model_config = _strict
+
+    choose: Literal["best", "last", "none"] = Field(
+        default="none",
+        description="best: the step with the highest English development accuracy; last: the last step, scored; "
+        "none: the last step, nothing is scored",
+    )
+    times: PositiveInt = Field(
+        default=5, description="how often a target's training is scored, evenly spread"
+    )
+    rows: PositiveInt | None = Field(
+        default=None, description="rows of the English development set; all when left out"
+    )
+    validation_rows: Annotated[int, Field(ge=0)] = Field(
+        default=100, description="rows of each other language's validation set; 0 for none"
+    )
+
+
+class Mixing(BaseModel):
+    """How a ladder over several intermediate tasks is split: p(task) from its number of rows n.
+
+    capped: p ~ min(n, cap), the paper's; uniform: p equal; proportional: p ~ n; temperature: p ~ n^(1 / temperature).
+    """
+
+    model_config = _strict
+
+    rule: Literal["capped", "uniform", "proportional", "temperature"] = "capped"
+    cap: PositiveInt = 2**17
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+
+
+class MaskedLM(BaseModel):
+    """Masked language modelling in many languages while the intermediate task trains."""
+
+    model_config = _strict
+
+    texts: str | None = Field(
+        default=None, description="a folder of .txt files, one text a line; usually one file a language"
+    )
+    dataset: str | None = Field(
+        default=None, description="instead of `texts`: a set of the data source (hub or mirror)"
+    )
+    configs: list[str] = Field(
+        default=["default"], min_length=1, description="its configs, usually languages"
+    )
+    split: str = "train"
+    field: str = "text"
+    ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="share of all updates that are masked LM"
+    )
+    rows: PositiveInt | None = Field(
+        default=None, description="texts of each file or config; all when left out"
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> MaskedLM:
+        if (self.texts is None) == (self.dataset is None):
+            raise ValueError("give either `texts` (a folder) or `dataset` (of the hub or mirror)")
+        return self
+
+
+class OwnTask(BaseModel):
+    """A user's training set: one JSON object a line, fields by head (docs/training.md, "Your own task")."""
+
+    model_config = _strict
+
+    file: str = Field(description=".jsonl, .jsonl.gz or .parquet")
+    head: Literal["pair_classification", "multiple_choice", "span", "token_classification", "masked_lm"]
+    labels: list[str] | None = Field(
+        default=None, description="in order; the file's own, sorted, when left out"
+    )
+    licence: str | None = None
+    citation: str | None = None
+
+
+class LoRA(BaseModel):
+    """Low-rank adapters (peft) instead of the base's own weights; a checkpoint is then its adapter."""
+
+    model_config = _strict
+
+    rank: PositiveInt = 8
+    alpha: PositiveInt = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    modules: list[str] | None = Field(
+        default=None, description="names of linear layers; query and value when left out"
+    )
 
 
 class Target(BaseModel):
@@ -80,7 +199,9 @@ class Experiment(BaseModel):
     name: str
     data: str | None = Field(None, description="hub, bundled or a mirror folder; --data overrides it")
     base: str
-    intermediate: str
+    intermediate: str | list[str] = Field(
+        description="intermediate task, or several; <task>@<language> is its translation"
+    )
     sizes: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
     targets: dict[Literal["xnli", "xcopa"], Target] = Field(min_length=1)
@@ -89,12 +210,28 @@ class Experiment(BaseModel):
         default_factory=dict,
         description="phase (intermediate, xnli, xcopa) -> fields of the recipe to change",
     )
+    mixing: Mixing = Field(default_factory=Mixing)
+    masked_lm: MaskedLM | None = None
+    development: Development | None = Field(
+        None, description="the recipe's when left out: best for paper and xtreme, none for laptop"
+    )
+    lora: LoRA | None = None
+    tasks: dict[str, OwnTask] = Field(
+        default_factory=dict, description="your own training sets, by the name they have here"
+    )
     evaluation: dict[Literal["xnli", "xcopa"], Evaluation] = Field(default_factory=dict)
 
     @field_validator("name")
     @classmethod
     def _usable_name(cls, value: str) -> str:
         return check_id(value)
+
+    @field_validator("intermediate")
+    @classmethod
+    def _some_task(cls, value: str | list[str]) -> str | list[str]:
+        if isinstance(value, list) and (not value or len(set(value)) != len(value)):
+            raise ValueError(f"one task or a list of different tasks is expected, not {value}")
+        return value
 
     @field_validator("sizes")
     @classmethod
@@ -149,7 +286,10 @@ def phases(experiment: Experiment) -> dict[str, Phase]:
 
     result = {}
     for name in ("intermediate", *experiment.targets):
-        fields = RECIPES[experiment.recipe][name].model_dump() | experiment.training.get(name, {})
+        fields = RECIPES[experiment.recipe][name].model_dump()
+        if experiment.recipe == "xtreme" and "large" in experiment.base.lower():
+            fields["learning_rate"] = XTREME_LARGE_LEARNING_RATE
+        fields |= experiment.training.get(name, {})
         try:
             result[name] = Phase.model_validate(fields)
         except ValidationError as error:
@@ -157,9 +297,8 @@ def phases(experiment: Experiment) -> dict[str, Phase]:
             known = (
                 f"; known are: {', '.join(Phase.model_fields)}" if first["type"] == "extra_forbidden" else ""
             )
-            raise ValueError(
-                f"training.{name}.{'.'.join(map(str, first['loc']))}: {first['msg']}{known}"
-            ) from None
+            where = ".".join(map(str, ("training", name, *first["loc"])))
+            raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}{known}") from None
     return result
 
 
@@ -171,12 +310,17 @@ class Recipe(BaseModel):
     id: str
     base: str
     data: str
-    intermediate: str
+    intermediate: list[str] = Field(min_length=1)
     size: int
     seed: int
     targets: dict[str, Target]
     phases: dict[str, Phase]
     baseline: str | None
+    mixing: Mixing | None = None  # of several intermediate tasks
+    masked_lm: MaskedLM | None = None
+    development: Development = Field(default_factory=Development)
+    lora: LoRA | None = None
+    tasks: dict[str, OwnTask] = Field(default_factory=dict)
 
     def digest(self) -> str:
         """SHA-256 in hex over all fields; two checkpoints with the same digest were trained alike."""
@@ -193,6 +337,9 @@ def plan(experiment: Experiment, source: str) -> list[Recipe]:
 
     `source` is the resolved data source. Raises `UserError` when a resulting id is too long to be a folder's name.
     """
+    chosen = experiment.intermediate
+    intermediate = [chosen] if isinstance(chosen, str) else chosen
+    choose: Literal["best", "none"] = "none" if experiment.recipe == "laptop" else "best"
     recipes = []
     for seed in experiment.seeds:
         baseline = f"{experiment.name}-0-seed{seed}"
@@ -207,12 +354,17 @@ def plan(experiment: Experiment, source: str) -> list[Recipe]:
                     id=identifier,
                     base=experiment.base,
                     data=source,
-                    intermediate=experiment.intermediate,
+                    intermediate=intermediate,
                     size=size,
                     seed=seed,
                     targets={str(name): target for name, target in experiment.targets.items()},
                     phases=phases(experiment),
                     baseline=baseline if size else None,
+                    mixing=experiment.mixing if len(intermediate) > 1 else None,
+                    masked_lm=experiment.masked_lm,
+                    development=experiment.development or Development(choose=choose),
+                    lora=experiment.lora,
+                    tasks=experiment.tasks,
                 )
             )
     return recipes

@@ -153,7 +153,7 @@ def work_left(experiment: Experiment, data: str | None, workspace: Workspace) ->
     for recipe in recipes:
         if recipe.id in todo:
             lines.append(
-                f"train {recipe.id}: {recipe.size} of {recipe.intermediate}, then "
+                f"train {recipe.id}: {recipe.size} of {'+'.join(recipe.intermediate)}, then "
                 + ", ".join(
                     f"{target} from {'+'.join(plan.train)}" for target, plan in recipe.targets.items()
                 )
@@ -218,7 +218,7 @@ def _register(recipes: Sequence[Recipe], workspace: Workspace) -> None:
                 model=LOCAL_MODEL,
                 model_args={"pretrained": f"{CHECKPOINTS}/{recipe.id}"},
                 base=recipe.base,
-                intermediate=[recipe.intermediate],
+                intermediate=recipe.intermediate,
                 size=recipe.size,
                 seed=recipe.seed,
                 targets={target: plan.train for target, plan in recipe.targets.items()},
@@ -232,4 +232,7 @@ def _register(recipes: Sequence[Recipe], workspace: Workspace) -> None:
 
 
 def _note(record: dict[str, Any]) -> str:
-    return f"recipe {record['digest'][:12]}"
+    """What the manifest says of a checkpoint of ours: its recipe's digest, and the fingerprint of its intermediate rows."""
+    phases = [phase for phase in record["phases"] if phase["phase"] == "intermediate"]
+    rows = "+".join(phase["rows_sha256"][:12] for phase in phases)
+    return f"recipe {record['digest'][:12]}" + (f", rows {rows}" if rows else "")

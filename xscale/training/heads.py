@@ -7,42 +7,124 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from xscale.errors import UserError
 from xscale.training.tasks import Example, Head
 
 _MODEL_CLASSES: dict[Head, Any] = {
     "pair_classification": AutoModelForSequenceClassification,
     "multiple_choice": AutoModelForMultipleChoice,
+    "span": AutoModelForQuestionAnswering,
+    "token_classification": AutoModelForTokenClassification,
+    "masked_lm": AutoModelForMaskedLM,
 }
+_NAMED_LABELS = ("pair_classification", "token_classification")
+_DROPOUT_FIELDS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+IGNORED = -100  # the label of tokens that do not count in the loss
+MASKED_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one training input: one sequence, or one for each choice.
+
+    `target`: the label; for a span its first and last token; for token classification one label a token.
+    """
+
+    ids: list[list[int]]
+    target: int | tuple[int, int] | list[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens of all sequences together."""
+        return sum(map(len, self.ids))
 
 
 def model_with_head(
     pretrained: str, head: Head, labels: Sequence[str], seed: int, dropout: float | None
 ) -> PreTrainedModel:
-    """The encoder at `pretrained` under a new head, whose weights depend on `seed` alone; `dropout` replaces the base's."""
+    """The encoder at `pretrained` under a new head, whose weights depend on `seed` alone; `dropout` replaces the base's.
+
+    Raises `UserError` when transformers has no such head for that architecture, or the model cannot be had.
+    """
     torch.manual_seed(seed)
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    extra: dict[str, Any] = dict(names) if head == "pair_classification" else {}
-    if dropout is not None:
-        extra |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    return _MODEL_CLASSES[head].from_pretrained(pretrained, dtype=torch.float32, **extra)
+    extra: dict[str, Any] = {}
+    if head in _NAMED_LABELS:
+        extra = {
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: i for i, label in enumerate(labels)},
+        }
+    try:
+        config = AutoConfig.from_pretrained(pretrained)
+        if dropout is not None:
+            extra |= {name: dropout for name in _DROPOUT_FIELDS if hasattr(config, name)}
+        return _MODEL_CLASSES[head].from_pretrained(pretrained, dtype=torch.float32, **extra)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"base {pretrained!r}: no {head} model of it can be made ({str(error).splitlines()[0]}); "
+            "an encoder that transformers' auto classes know is needed"
+        ) from None
 
 
-def freeze_embeddings(model: PreTrainedModel) -> None:
-    """Leave the embedding layer (words, positions, types and their norm) as it is."""
-    for parameter in model.base_model.embeddings.parameters():
-        parameter.requires_grad_(False)
+def share_encoder(model: PreTrainedModel, other: PreTrainedModel) -> None:
+    """Give `other` the encoder of `model`, layer objects and all, so that training one trains both; heads stay apart."""
+    source, target = model.base_model, other.base_model
+    for name, child in source.named_children():
+        if getattr(target, name, None) is not None and child is not None:
+            setattr(target, name, child)
+    other.tie_weights()
+
+
+def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
+    """Leave the embedding layer (words, positions, types and their norm) and the lowest `layers` layers as they are.
+
+    Raises `UserError` when the model has no such parts or fewer layers.
+    """
+    base = model.base_model
+    if embeddings:
+        if not isinstance(getattr(base, "embeddings", None), torch.nn.Module):
+            raise UserError(
+                f"freeze: embeddings: {type(model).__name__} has none by that name; use freeze: nothing"
+            )
+        for parameter in base.embeddings.parameters():
+            parameter.requires_grad_(False)
+    if layers:
+        stack = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", None)
+        if stack is None or len(stack) < layers:
+            have = "none" if stack is None else len(stack)
+            raise UserError(f"freeze_layers: {layers} layers to freeze, {type(model).__name__} has {have}")
+        for layer in stack[:layers]:
+            for parameter in layer.parameters():
+                parameter.requires_grad_(False)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], head: Head, max_length: int
+) -> list[Encoded]:
+    """Training inputs in the examples' order: one an example, but for spans one a window of a long context."""
+    if head == "span":
+        return _encode_spans(tokenizer, examples, max_length)
+    if head == "token_classification":
+        return _encode_tagged(tokenizer, examples, max_length)
+    ids = tokenise(tokenizer, examples, max_length)
+    return [Encoded(sequences, example.label) for sequences, example in zip(ids, examples, strict=True)]
 
 
 def tokenise(
@@ -52,9 +134,10 @@ def tokenise(
     pairs = [pair for example in examples for pair in example.pairs]
     if not pairs:
         return []
+    single = not any(second for _, second in pairs)
     encoded = tokenizer(
         [first for first, _ in pairs],
-        [second for _, second in pairs],
+        None if single else [second for _, second in pairs],
         truncation="longest_first",
         max_length=max_length,
         add_special_tokens=True,
@@ -67,23 +150,127 @@ def tokenise(
     return result
 
 
+def _encode_spans(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
+) -> list[Encoded]:
+    """Windows over the context that overlap by a third; a window without the answer points at its first token (SQuAD)."""
+    questions = []
+    for example in examples:  # a question takes half of a window at most
+        question = example.pairs[0][0]
+        offsets = tokenizer(
+            question,
+            add_special_tokens=False,
+            truncation=True,
+            max_length=max_length // 2,
+            return_offsets_mapping=True,
+        )["offset_mapping"]
+        questions.append(question[: offsets[-1][1]] if offsets else question)
+    windows = tokenizer(
+        questions,
+        [example.pairs[0][1] for example in examples],
+        truncation="only_second",
+        max_length=max_length,
+        stride=max_length // 6,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+    )
+    result = []
+    for number, row in enumerate(windows["overflow_to_sample_mapping"]):
+        span = examples[row].span
+        first = last = 0
+        if span is not None:
+            inside = [
+                token
+                for token, (part, (start, end)) in enumerate(
+                    zip(windows.sequence_ids(number), windows["offset_mapping"][number], strict=True)
+                )
+                if part == 1 and start < span[1] and end > span[0]
+            ]
+            offsets = windows["offset_mapping"][number]
+            if inside and offsets[inside[0]][0] <= span[0] and offsets[inside[-1]][1] >= span[1]:
+                first, last = inside[0], inside[-1]
+        result.append(Encoded([windows["input_ids"][number]], (first, last)))
+    return result
+
+
+def _encode_tagged(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
+) -> list[Encoded]:
+    """A word's first token carries its tag; all others do not count."""
+    encoded = tokenizer(
+        [example.pairs[0][0].split(" ") for example in examples],
+        is_split_into_words=True,
+        truncation=True,
+        max_length=max_length,
+        return_attention_mask=False,
+    )
+    result = []
+    for number, example in enumerate(examples):
+        assert example.tags is not None
+        labels, before = [], None
+        for word in encoded.word_ids(number):
+            labels.append(IGNORED if word is None or word == before else example.tags[word])
+            before = word
+        result.append(Encoded([encoded["input_ids"][number]], labels))
+    return result
+
+
 def collate(
-    ids: Sequence[list[list[int]]], labels: Sequence[int], head: Head, pad_token_id: int
+    batch: Sequence[Encoded], head: Head, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Pad a batch to its longest pair: `input_ids`, `attention_mask` of shape (batch, length), or (batch, choices, length)
-    for multiple choice, and `labels` of shape (batch,)."""
-    flat = [pair for pairs in ids for pair in pairs]
+    """Pad a batch to its longest sequence: `input_ids` and `attention_mask` of shape (batch, length), or (batch, choices,
+    length) for multiple choice, and the labels that the head's model takes. `seed` decides which tokens are masked."""
+    flat = [sequence for item in batch for sequence in item.ids]
     length = max(map(len, flat))
-    input_ids = torch.full((len(flat), length), pad_token_id)
+    input_ids = torch.full((len(flat), length), int(tokenizer.pad_token_id))
     attention_mask = torch.zeros((len(flat), length), dtype=torch.long)
-    for row, pair in enumerate(flat):
-        input_ids[row, : len(pair)] = torch.tensor(pair)
-        attention_mask[row, : len(pair)] = 1
+    for row, sequence in enumerate(flat):
+        input_ids[row, : len(sequence)] = torch.tensor(sequence)
+        attention_mask[row, : len(sequence)] = 1
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
     if head == "multiple_choice":
-        input_ids, attention_mask = (
-            tensor.view(len(ids), -1, length) for tensor in (input_ids, attention_mask)
-        )
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": torch.tensor(labels)}
+        inputs = {name: tensor.view(len(batch), -1, length) for name, tensor in inputs.items()}
+    if head == "span":
+        ends = torch.tensor([item.target for item in batch])
+        return inputs | {"start_positions": ends[:, 0], "end_positions": ends[:, 1]}
+    if head == "token_classification":
+        labels = torch.full((len(flat), length), IGNORED)
+        for row, item in enumerate(batch):
+            assert isinstance(item.target, list)
+            labels[row, : len(item.target)] = torch.tensor(item.target)
+        return inputs | {"labels": labels}
+    if head == "masked_lm":
+        masked, labels = mask_tokens(input_ids, tokenizer, seed)
+        return inputs | {"input_ids": masked, "labels": labels}
+    return inputs | {"labels": torch.tensor([item.target for item in batch])}
+
+
+def mask_tokens(
+    input_ids: torch.Tensor, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """BERT's masking (Devlin et al. 2019): 15% of the tokens are predicted, at least one a row; of these 80% become the
+    mask token, 10% another token, 10% stay. Returns inputs and labels, both of the shape of `input_ids`."""
+    generator = np.random.default_rng(seed)
+    ids = input_ids.numpy().copy()
+    special = np.isin(ids, list(tokenizer.all_special_ids))
+    chance = np.where(special, 2.0, generator.random(ids.shape))
+    chosen = chance < np.maximum(MASKED_SHARE, chance.min(axis=1, keepdims=True) + 1e-12)
+    chosen &= ~special
+    labels = np.where(chosen, ids, IGNORED)
+    what = generator.random(ids.shape)
+    ids[chosen & (what < 0.8)] = tokenizer.mask_token_id
+    swapped = chosen & (what >= 0.9)
+    ids[swapped] = generator.integers(0, len(tokenizer), int(swapped.sum()))
+    return torch.from_numpy(ids), torch.from_numpy(labels)
+
+
+def counted(inputs: dict[str, torch.Tensor]) -> int:
+    """How many targets a batch's mean loss is taken over: rows, or tokens with a label."""
+    labels = inputs.get("labels")
+    if labels is None:
+        return len(inputs["start_positions"])
+    return int((labels != IGNORED).sum())
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, store: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xscale.errors import UserError
+from xscale.experiment import Mixing
 
 
 def sample_order(labels: Sequence[int], seed: int) -> np.ndarray:
@@ -32,3 +33,38 @@ def nested_sample(labels: Sequence[int], size: int, seed: int, name: str) -> np.
             f"size {size} is larger than {name}, which has {len(labels)} usable rows here; choose sizes up to that"
         )
     return sample_order(labels, seed)[:size]
+
+
+def mixing_weights(sizes: Sequence[int], mixing: Mixing) -> np.ndarray:
+    """The share of each task in a mixture, shape (tasks,), from its number of rows; the sum is 1.
+
+    `capped` is the rule of Phang et al. 2020 (arXiv 2005.13013), after Raffel et al. 2020: p ~ min(n, 2^17).
+    """
+    n = np.asarray(sizes, dtype=float)
+    if mixing.rule == "uniform":
+        n = np.ones_like(n)
+    elif mixing.rule == "capped":
+        n = np.minimum(n, mixing.cap)
+    elif mixing.rule == "temperature":
+        n = n ** (1.0 / mixing.temperature)
+    return n / n.sum()
+
+
+def split_size(sizes: Sequence[int], size: int, weights: np.ndarray) -> list[int]:
+    """How many of `size` examples each task gives: its share by `weights`, give or take one.
+
+    The examples are dealt one at a time, each to the task that is farthest behind its share, so the split of a size is
+    never smaller, for any task, than that of a smaller size: samples over several tasks are nested too. A task without
+    rows left is passed over. Raises `UserError` when all tasks together have fewer rows.
+    """
+    if size > sum(sizes):
+        raise UserError(
+            f"size {size} is larger than all tasks together, which have {sum(sizes)} usable rows here; "
+            "choose sizes up to that"
+        )
+    due = np.concatenate(
+        [(np.arange(rows) + 0.5) / weight for rows, weight in zip(sizes, weights, strict=True)]
+    )
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((owner, due))[:size]
+    return [int(count) for count in np.bincount(owner[order], minlength=len(sizes))]

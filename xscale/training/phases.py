@@ -3,17 +3,25 @@
 checkpoints/<id>/encoder/   the encoder after the intermediate phase
 checkpoints/<id>/xnli/      the encoder with its fine-tuned head; likewise xcopa/
 checkpoints/<id>/recipe.json
+checkpoints/<id>/README.md  model card
+
+While it is trained, all of this grows in checkpoints/.<id>.training/, with the state that a killed run goes on from; the
+folder gets its name when everything is there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
-import math
 import os
 import platform
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,104 +35,137 @@ from transformers.utils import logging as transformers_logging
 from harness_tasks.sources import source_name
 from xscale.base_models import resolve_base
 from xscale.errors import UserError
-from xscale.experiment import TARGET_HEADS, Phase, Recipe
-from xscale.files import whole_folder
-from xscale.progress import Advance, progress
-from xscale.training.heads import collate, freeze_embeddings, model_with_head, save_model, tokenise
-from xscale.training.ladder import nested_sample
-from xscale.training.tasks import Example, TrainingTask, load_examples, training_task
+from xscale.experiment import TARGET_HEADS, MaskedLM, Recipe
+from xscale.files import whole_file, whole_folder, write_text
+from xscale.progress import progress, say
+from xscale.training.card import model_card
+from xscale.training.development import accuracy, development_set, other_languages
+from xscale.training.heads import Encoded, encode, freeze, model_with_head, save_model, share_encoder
+from xscale.training.ladder import mixing_weights, nested_sample, split_size
+from xscale.training.leakage import Leaks, drop_leaks, evaluation_texts
+from xscale.training.loop import (
+    Outcome,
+    Saving,
+    Scoring,
+    State,
+    TrainingSet,
+    plan_batches,
+    train_steps,
+    uses_bf16,
+)
+from xscale.training.tasks import Example, Loaded, TrainingTask, load_examples, training_task
+from xscale.training.texts import load_texts
+from xscale.training.tracking import start_trackers, trackers
 
+SAVE_SECONDS = 120.0
+_STEPS_A_STATE = 500  # with several processes, which cannot go by their clocks
 _LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors")
-_BATCHES_IN_A_POOL = 50  # batches are of similar length within pools of this many
+_STATE, _PROGRESS = "state.pt", "progress.json"
+
+
+@dataclass
+class _Run:
+    """What all phases of one recipe's training share."""
+
+    recipe: Recipe
+    work: Path
+    store: Path
+    base: str
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    save_seconds: float
+    record: dict[str, Any]
+    done: list[str]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The rows of a task that are trained on. `order` are row numbers of the task's usable rows here."""
+
+    task: TrainingTask
+    labels: tuple[str, ...]
+    examples: list[Example]
+    order: np.ndarray
+    rows_here: int
+    leaks: Leaks
 
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise `UserError` for what can be known before training: unknown tasks, heads that do not fit, sizes too large."""
-    names = [recipe.intermediate, *(name for target in recipe.targets.values() for name in target.train)]
-    tasks = {name: training_task(name) for name in names}
+    if recipe.lora is not None and len(recipe.intermediate) > 1:
+        raise UserError("lora: one intermediate task is possible with adapters; give one, or leave lora out")
+    if recipe.lora is not None and recipe.masked_lm is not None:
+        raise UserError("lora: masked_lm is not possible with adapters; leave one of them out")
     for target, plan in recipe.targets.items():
+        labels: dict[str, tuple[str, ...]] = {}
         for name in plan.train:
-            if tasks[name].head != TARGET_HEADS[target]:
+            task = training_task(name, recipe.tasks)
+            if task.head != TARGET_HEADS[target]:
                 raise UserError(
-                    f"targets.{target}.train: {name!r} is a {tasks[name].head} task, {target} needs {TARGET_HEADS[target]}"
+                    f"targets.{target}.train: {name!r} is a {task.head} task, {target} needs {TARGET_HEADS[target]}"
                 )
-            _sample(tasks[name], plan.size, recipe.seed, recipe.data, f"targets.{target}.size")
+            labels[name] = _sample(recipe, name, plan.size, f"targets.{target}.size").labels
+        if target == "xnli" and len({frozenset(names) for names in labels.values()}) > 1:
+            raise UserError(
+                f"targets.xnli.train: {', '.join(labels)} have different labels; train on one of them"
+            )
+    for name in recipe.intermediate:
+        training_task(name, recipe.tasks)
     if recipe.size:
-        _sample(tasks[recipe.intermediate], recipe.size, recipe.seed, recipe.data, "sizes")
+        _intermediate_samples(recipe)
+        if recipe.masked_lm is not None:
+            load_texts(recipe.masked_lm, recipe.data)
 
 
-def train_recipe(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def train_recipe(recipe: Recipe, folder: Path, save_seconds: float = SAVE_SECONDS) -> dict[str, Any]:
     """Train one recipe into `folder`, which appears whole or not at all; returns what `recipe.json` holds.
 
-    Raises `UserError` when data, base model or sizes do not fit.
+    A killed or failed training goes on from its last state, written every `save_seconds`. At most one training of a folder
+    may run at a time (hold a lock). Raises `UserError` when data, base model or sizes do not fit, or the disk is full.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     start = time.monotonic()
-    accelerator = Accelerator()
+    accelerator = Accelerator(log_with=trackers() or None, project_dir=str(folder.parent.parent / "logs"))
+    start_trackers(accelerator, recipe)
     base = resolve_base(recipe.base)
-    tokenizer = load_tokenizer(base)
-    store = folder.parent / ".shared"
-    record: dict[str, Any] = {"recipe": recipe.model_dump(), "digest": recipe.digest(), "phases": []}
-    with whole_folder(folder) as temporary:
-        encoder = temporary / "encoder"
-        intermediate = training_task(recipe.intermediate)
-        phase = recipe.phases["intermediate"]
-        model = model_with_head(
+    work = folder.with_name(f".{folder.name}.training")
+    key = {"digest": recipe.digest(), "libraries": {name: version(name) for name in _LIBRARIES}}
+    with _disk_errors(work):
+        record, done = _resume_or_begin(work, key, recipe, accelerator)
+        run = _Run(
+            recipe,
+            work,
+            folder.parent / ".shared",
             base,
-            intermediate.head,
-            intermediate.labels,
-            _phase_seed(recipe.seed, "intermediate"),
-            phase.dropout,
+            load_tokenizer(base),
+            accelerator,
+            save_seconds,
+            record,
+            done,
         )
-        if phase.freeze == "embeddings":
-            freeze_embeddings(model)
-        if recipe.size:
-            model = _train_on(
-                model,
-                intermediate,
-                recipe.size,
-                recipe,
-                phase,
-                "intermediate",
-                tokenizer,
-                accelerator,
-                record,
-            )
-        save_model(model.base_model, tokenizer, encoder, store)
-        for target, plan in recipe.targets.items():
-            phase = recipe.phases[target]
-            task = training_task(plan.train[0])
-            model = model_with_head(
-                str(encoder), task.head, task.labels, _phase_seed(recipe.seed, target), phase.dropout
-            )
-            if phase.freeze == "embeddings":
-                freeze_embeddings(model)
-            for name in plan.train:
-                model = _train_on(
-                    model,
-                    training_task(name),
-                    plan.size,
-                    recipe,
-                    phase,
-                    target,
-                    tokenizer,
-                    accelerator,
-                    record,
-                )
-            model.config.xscale_max_length = phase.max_length
-            save_model(model, tokenizer, temporary / target, store)
-        record["seconds"] = round(time.monotonic() - start, 1)
-        record["libraries"] = {name: version(name) for name in _LIBRARIES}
-        record["hardware"] = {
-            "device": str(accelerator.device),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "machine": platform.machine(),
-        }
-        (temporary / "recipe.json").write_text(
-            json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        for unit in ("encoder", *recipe.targets):
+            if unit in run.done:
+                continue
+            before = time.monotonic()
+            model = _train_encoder(run) if unit == "encoder" else _train_target(run, unit)
+            if accelerator.is_main_process:
+                _save(run, model, unit, round(time.monotonic() - before, 1))
+            accelerator.wait_for_everyone()
+            del model
+        if accelerator.is_main_process:
+            record["seconds"] = round(time.monotonic() - start, 1)
+            record["hardware"] = {
+                "device": str(accelerator.device),
+                "processes": accelerator.num_processes,
+                "cpus": os.cpu_count(),
+                "threads": torch.get_num_threads(),
+                "machine": platform.machine(),
+            }
+            _finish(work, folder, record)
+        accelerator.wait_for_everyone()
+    if accelerator.trackers:
+        accelerator.end_training()
     return record
 
 
@@ -139,144 +180,343 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
         ) from None
 
 
-def _sample(
-    task: TrainingTask, size: int | None, seed: int, source: str, field: str
-) -> tuple[list[Example], np.ndarray]:
-    examples = load_examples(task, source)
-    labels = [example.label for example in examples]
+def _resume_or_begin(
+    work: Path, key: dict[str, Any], recipe: Recipe, accelerator: Accelerator
+) -> tuple[dict[str, Any], list[str]]:
+    """The record and the finished parts of an earlier training of the same recipe with the same libraries, or none."""
+    record: dict[str, Any] = {
+        "recipe": recipe.model_dump(),
+        "digest": key["digest"],
+        "libraries": key["libraries"],
+        "phases": [],
+    }
+    done: list[str] = []
     try:
-        return examples, nested_sample(labels, len(labels) if size is None else size, seed, task.name)
-    except UserError as error:
-        raise UserError(f"{field}: {error}") from None
+        stored = json.loads((work / _PROGRESS).read_text(encoding="utf-8"))
+        if stored["key"] == key:
+            record, done = stored["record"], stored["done"]
+        usable = bool(stored["key"] == key)
+    except (OSError, ValueError, KeyError, TypeError):
+        usable = False
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        if not usable:
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True, exist_ok=True)
+            _write_progress(work, key, record, done)
+        for left in work.glob(".*.part"):  # of a killed process
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    return record, done
 
 
-def _train_on(
-    model: PreTrainedModel,
-    task: TrainingTask,
-    size: int | None,
-    recipe: Recipe,
-    phase: Phase,
-    name: str,
-    tokenizer: PreTrainedTokenizerBase,
-    accelerator: Accelerator,
-    record: dict[str, Any],
-) -> PreTrainedModel:
-    examples, rows = _sample(task, size, recipe.seed, recipe.data, f"{name}.size")
-    chosen = [examples[row] for row in rows]
-    ids = tokenise(tokenizer, chosen, phase.max_length)
-    total = _steps(len(chosen), phase)
-    start = time.monotonic()
-    with progress(f"train {recipe.id}: {name} on {len(chosen)} of {task.name}", total) as advance:
-        losses = train_phase(
-            model,
-            ids,
-            [e.label for e in chosen],
-            task,
-            phase,
-            _phase_seed(recipe.seed, name),
-            tokenizer.pad_token_id,
-            accelerator,
-            advance,
-        )
-    content = json.dumps([[e.pairs, e.label] for e in chosen], ensure_ascii=False)
-    record["phases"].append(
-        {
-            "phase": name,
-            "task": task.name,
-            "source": source_name(recipe.data),
-            "rows": len(chosen),
-            "rows_here": len(examples),
-            "rows_full": task.examples,
-            "rows_sha256": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest(),
-            "data_sha256": hashlib.sha256(content.encode()).hexdigest(),
-            "steps": total,
-            "precision": "bf16" if uses_bf16(phase, accelerator.device) else "fp32",
-            "loss_first": round(float(np.mean(losses[:10])), 4),
-            "loss_last": round(float(np.mean(losses[-10:])), 4),
-            "seconds": round(time.monotonic() - start, 1),
-        }
+def _write_progress(work: Path, key: dict[str, Any], record: dict[str, Any], done: list[str]) -> None:
+    text = json.dumps({"key": key, "record": record, "done": done}, ensure_ascii=False)
+    write_text(work / _PROGRESS, text + "\n")
+
+
+def _save(run: _Run, model: PreTrainedModel, unit: str, seconds: float) -> None:
+    """Write a finished part, then say so, then drop its state: killed in between, the part is only made again."""
+    with whole_folder(run.work / unit) as temporary:
+        save_model(model, run.tokenizer, temporary, run.store)
+    run.done.append(unit)
+    key = {"digest": run.record["digest"], "libraries": run.record["libraries"]}
+    _write_progress(run.work, key, run.record, run.done)
+    (run.work / _STATE).unlink(missing_ok=True)
+
+
+def _finish(work: Path, folder: Path, record: dict[str, Any]) -> None:
+    write_text(work / "recipe.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(work / "README.md", model_card(record))
+    (work / _STATE).unlink(missing_ok=True)
+    (work / _PROGRESS).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(work, folder)
+
+
+@contextlib.contextmanager
+def _disk_errors(work: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not full and "PytorchStreamWriter" not in str(error) and "No space left" not in str(error):
+            raise
+        raise UserError(
+            f"{work}: the disk is full ({str(error).splitlines()[0]}); make room and start again: training goes on "
+            "from its last state"
+        ) from None
+
+
+def _train_encoder(run: _Run) -> PreTrainedModel:
+    recipe, phase = run.recipe, run.recipe.phases["intermediate"]
+    seed = _phase_seed(recipe.seed, "intermediate")
+    if not recipe.size:
+        task = training_task(recipe.intermediate[0], recipe.tasks)
+        labels = task.labels or ("0", "1")
+        model = model_with_head(run.base, task.head, labels, seed, phase.dropout)
+        freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
+        return model.base_model
+    samples = _intermediate_samples(recipe)
+    models: dict[str, PreTrainedModel] = {}
+    for sample in samples:
+        if sample.task.family not in models:
+            models[sample.task.family] = model_with_head(
+                run.base, sample.task.head, sample.labels, seed, phase.dropout
+            )
+    masked = _texts_sample(recipe.masked_lm, recipe) if recipe.masked_lm else None
+    if masked is not None:
+        models["masked_lm"] = model_with_head(run.base, "masked_lm", (), seed, phase.dropout)
+        samples = [*samples, masked]
+    whole = max(models.values(), key=lambda model: len(list(model.base_model.parameters())))
+    for model in models.values():
+        if model is not whole:
+            share_encoder(whole, model)
+    for model in models.values():
+        freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
+    by_sample = [models["masked_lm" if sample is masked else sample.task.family] for sample in samples]
+    _train_on(run, "intermediate", 0, samples, by_sample)
+    return whole.base_model
+
+
+def _train_target(run: _Run, target: str) -> PreTrainedModel:
+    recipe, plan, phase = run.recipe, run.recipe.targets[target], run.recipe.phases[target]
+    samples = [_sample(recipe, name, plan.size, f"targets.{target}.size") for name in plan.train]
+    model = model_with_head(
+        str(run.work / "encoder"),
+        samples[0].task.head,
+        samples[0].labels,
+        _phase_seed(recipe.seed, target),
+        phase.dropout,
     )
+    freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
+    state = _stored_state(run, target)
+    begin = state["stage"] if state else 0
+    for stage, sample in enumerate(samples):
+        if stage >= begin:
+            _train_on(run, target, stage, [sample], [model], last=stage == len(samples) - 1)
+    model.config.xscale_max_length = phase.max_length
     return model
 
 
-def train_phase(
-    model: PreTrainedModel,
-    ids: Sequence[list[list[int]]],
-    labels: Sequence[int],
-    task: TrainingTask,
-    phase: Phase,
-    seed: int,
-    pad_token_id: int,
-    accelerator: Accelerator,
-    advance: Advance,
-) -> list[float]:
-    """Train `model` in place; returns the loss of every step.
-
-    AdamW without weight decay on biases and norms, linear warm-up then linear decay to zero, gradients clipped.
-    """
-    total = _steps(len(ids), phase)
-    torch.manual_seed(seed)
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": phase.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+def _train_on(
+    run: _Run,
+    name: str,
+    stage: int,
+    samples: Sequence[_Sample],
+    models: Sequence[PreTrainedModel],
+    last: bool = True,
+) -> None:
+    """Train a phase (or one stage of it) and add what was done to the record."""
+    recipe, phase, accelerator = run.recipe, run.recipe.phases[name], run.accelerator
+    start = time.monotonic()
+    inputs = [
+        encode(
+            run.tokenizer, [sample.examples[row] for row in sample.order], sample.task.head, phase.max_length
+        )
+        for sample in samples
     ]
-    optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, eps=phase.adam_epsilon, fused=True)
-    use_bf16 = uses_bf16(phase, accelerator.device)
-    warmup = round(total * phase.warmup)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: (step + 1) / (warmup + 1) if step < warmup else (total - step) / max(1, total - warmup),
+    sets = [
+        TrainingSet(sample.task.name, sample.task.head, model, encoded)
+        for sample, model, encoded in zip(samples, models, inputs, strict=True)
+    ]
+    ratio = recipe.masked_lm.ratio if recipe.masked_lm and name == "intermediate" else None
+    seed = _phase_seed(recipe.seed, name)
+    plan = plan_batches(inputs, phase, seed, ratio)
+    state = _stored_state(run, name, stage)
+    if state is not None:
+        run.record["phases"] = state["phases"]
+        say(f"{recipe.id}: {name} goes on from step {state['step']} of {len(plan)}")
+    scoring = _scoring(run, name, models[0], len(plan)) if name != "intermediate" and last else None
+    rows, names = sum(len(sample.order) for sample in samples), "+".join(s.task.name for s in samples)
+    with progress(f"train {recipe.id}: {name} on {rows} of {names}", len(plan)) as advance:
+        outcome = train_steps(
+            sets,
+            plan,
+            phase,
+            seed,
+            run.tokenizer,
+            accelerator,
+            advance,
+            state,
+            _saving(run, name, stage),
+            scoring,
+        )
+    seconds = round(time.monotonic() - start, 1)
+    for sample, encoded in zip(samples, inputs, strict=True):
+        run.record["phases"].append(_record(run, name, sample, encoded, len(plan), outcome, seconds))
+    if scoring is not None:
+        run.record.setdefault("development", {})[name] = _development_record(
+            run, name, models[0], outcome, plan
+        )
+
+
+def _record(
+    run: _Run,
+    name: str,
+    sample: _Sample,
+    encoded: Sequence[Encoded],
+    steps: int,
+    outcome: Outcome,
+    seconds: float,
+) -> dict[str, Any]:
+    phase = run.recipe.phases[name]
+    chosen = [sample.examples[row] for row in sample.order]
+    content = json.dumps([[e.pairs, e.label, e.span, e.tags] for e in chosen], ensure_ascii=False)
+    return {
+        "phase": name,
+        "task": sample.task.name,
+        "source": sample.task.file or source_name(run.recipe.data),
+        "rows": len(chosen),
+        "rows_here": sample.rows_here,
+        "rows_full": sample.task.examples,
+        "rows_sha256": hashlib.sha256(sample.order.astype("<i8").tobytes()).hexdigest(),
+        "data_sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "leaked_rows_dropped": sample.leaks.rows,
+        "leaked_premises_dropped": sample.leaks.premises,
+        "leakage_checked": list(sample.leaks.checked),
+        "leakage_not_checked": list(sample.leaks.absent),
+        "truncated": sum(len(ids) >= phase.max_length for item in encoded for ids in item.ids),
+        "inputs": len(encoded),
+        "steps": steps,
+        "precision": "bf16" if uses_bf16(phase, run.accelerator.device) else "fp32",
+        "loss_first": round(float(np.mean(outcome.losses[:10])), 4),
+        "loss_last": round(float(np.mean(outcome.losses[-10:])), 4),
+        "seconds": seconds,
+    }
+
+
+def _scoring(run: _Run, target: str, model: PreTrainedModel, total: int) -> Scoring | None:
+    wanted, phase = run.recipe.development, run.recipe.phases[target]
+    if wanted.choose == "none":
+        return None
+    english = development_set(
+        target,
+        "en",
+        training_task(run.recipe.targets[target].train[0], run.recipe.tasks).head,
+        wanted.rows,
+        run.recipe.data,
+        run.tokenizer,
+        phase.max_length,
     )
-    prepared, optimizer = accelerator.prepare(model, optimizer)
-    prepared.train()
-    losses = []
-    lengths = [sum(map(len, pairs)) for pairs in ids]
-    for batch in _batches(lengths, phase.batch_size, total, seed):
-        inputs = collate([ids[i] for i in batch], [labels[i] for i in batch], task.head, pad_token_id)
-        inputs = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in inputs.items()}
-        with torch.autocast(accelerator.device.type, dtype=torch.bfloat16, enabled=use_bf16):
-            loss = prepared(**inputs).loss
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(prepared.parameters(), phase.max_gradient_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
-        advance(1)
-    accelerator.free_memory()
-    model.eval()
-    if not math.isfinite(losses[-1]):
-        raise UserError(f"training on {task.name}: the loss is {losses[-1]}; lower the learning rate")
-    return losses
+    use_bf16 = uses_bf16(phase, run.accelerator.device)
+    times = wanted.times if wanted.choose == "best" else 1
+    steps = frozenset(round(total * (i + 1) / times) for i in range(times)) - {0}
+    return Scoring(
+        lambda: accuracy(model, english, run.tokenizer, run.accelerator, use_bf16),
+        steps,
+        wanted.choose == "best",
+    )
 
 
-def uses_bf16(phase: Phase, device: torch.device) -> bool:
-    """Whether the phase computes in bf16 on that device (weights and optimiser stay fp32)."""
-    if phase.precision != "auto":
-        return phase.precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+def _development_record(
+    run: _Run, target: str, model: PreTrainedModel, outcome: Outcome, plan: Sequence[Any]
+) -> dict[str, Any]:
+    wanted, phase = run.recipe.development, run.recipe.phases[target]
+    step = outcome.best_step or len(plan)
+    head = training_task(run.recipe.targets[target].train[0], run.recipe.tasks).head
+    others = other_languages(
+        target, head, wanted.validation_rows, run.recipe.data, run.tokenizer, phase.max_length
+    )
+    use_bf16 = uses_bf16(phase, run.accelerator.device)
+    return {
+        "choose": wanted.choose,
+        "step": step,
+        "steps": len(plan),
+        "english": dict(outcome.scores).get(step),
+        "english_scores": [[done, score] for done, score in outcome.scores],
+        "validation_rows": wanted.validation_rows,
+        "validation": {
+            item.language: accuracy(model, item, run.tokenizer, run.accelerator, use_bf16) for item in others
+        },
+        "note": "validation in other languages plays no part in choosing",
+    }
 
 
-def _steps(rows: int, phase: Phase) -> int:
-    return max(1, math.ceil(math.ceil(rows / phase.batch_size) * phase.epochs))
+def _saving(run: _Run, name: str, stage: int) -> Saving:
+    last = time.monotonic()
+
+    def due(step: int) -> bool:
+        nonlocal last
+        if run.accelerator.num_processes > 1:
+            return step % _STEPS_A_STATE == 0
+        if time.monotonic() - last < run.save_seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    def write(state: State) -> None:
+        with whole_file(run.work / _STATE) as temporary:
+            torch.save(state | {"unit": name, "stage": stage, "phases": run.record["phases"]}, temporary)
+
+    return Saving(write, due)
 
 
-def _batches(lengths: Sequence[int], batch_size: int, total: int, seed: int) -> list[list[int]]:
-    """`total` batches of row numbers: every epoch shuffled, rows of similar length together, batches in random order."""
-    generator = np.random.default_rng(seed)
-    batches: list[list[int]] = []
-    while len(batches) < total:
-        order = generator.permutation(len(lengths))
-        epoch: list[list[int]] = []
-        for start in range(0, len(order), pool := batch_size * _BATCHES_IN_A_POOL):
-            rows = sorted(order[start : start + pool], key=lambda row: lengths[row])
-            epoch += [[int(row) for row in rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)]
-        batches += [epoch[i] for i in generator.permutation(len(epoch))]
-    return batches[:total]
+def _stored_state(run: _Run, name: str, stage: int | None = None) -> State | None:
+    """The state of that phase (and stage), if the training was stopped there."""
+    path = run.work / _STATE
+    if not path.exists():
+        return None
+    state: State = torch.load(path, map_location="cpu", weights_only=True)
+    return state if state["unit"] == name and stage in (None, state["stage"]) else None
+
+
+def _intermediate_samples(recipe: Recipe) -> list[_Sample]:
+    names = recipe.intermediate
+    if len(names) == 1:
+        return [_sample(recipe, names[0], recipe.size, "sizes")]
+    sizes = [len(_clean(recipe, name)[1]) for name in names]
+    assert recipe.mixing is not None
+    try:
+        counts = split_size(sizes, recipe.size, mixing_weights(sizes, recipe.mixing))
+    except UserError as error:
+        raise UserError(f"sizes: {error}") from None
+    samples = [_sample(recipe, name, count, "sizes") for name, count in zip(names, counts, strict=True)]
+    return [sample for sample in samples if len(sample.order)]
+
+
+def _sample(recipe: Recipe, name: str, size: int | None, field: str) -> _Sample:
+    task = training_task(name, recipe.tasks)
+    loaded, kept, leaks = _clean(recipe, name)
+    labels = [loaded.examples[row].label for row in kept]
+    try:
+        order = nested_sample(labels, len(labels) if size is None else size, recipe.seed, name)
+    except UserError as error:
+        dropped = leaks.rows + leaks.premises
+        also = f" ({dropped} that are in the targets' evaluation sets were dropped)" if dropped else ""
+        raise UserError(f"{field}: {error}{also}") from None
+    return _Sample(task, loaded.labels, loaded.examples, np.asarray(kept)[order], len(loaded.examples), leaks)
+
+
+def _clean(recipe: Recipe, name: str) -> tuple[Loaded, list[int], Leaks]:
+    return _clean_cached(training_task(name, recipe.tasks), recipe.data)
+
+
+@lru_cache(maxsize=4)
+def _clean_cached(task: TrainingTask, source: str) -> tuple[Loaded, list[int], Leaks]:
+    """A task's examples, the numbers of those that are in no evaluation set, and what was dropped."""
+    loaded = load_examples(task, source)
+    language = task.name.partition("@")[2] or "en"
+    kept, leaks = drop_leaks(
+        loaded.examples, evaluation_texts(source, tuple(dict.fromkeys(("en", language))))
+    )
+    if leaks.rows or leaks.premises:
+        say(
+            f"{task.name}: {leaks.rows} rows of the targets' validation or test sets, and {leaks.premises} with a premise "
+            f"of theirs, are left out of training (for instance: {leaks.examples[0]})"
+        )
+    return loaded, kept, leaks
+
+
+def _texts_sample(masked_lm: MaskedLM, recipe: Recipe) -> _Sample:
+    examples, leaks = load_texts(masked_lm, recipe.data)
+    where = masked_lm.texts or f"{masked_lm.dataset} ({', '.join(masked_lm.configs)})"
+    task = TrainingTask(
+        "masked_lm", (), (masked_lm.field,), "masked_lm", ("text",), lambda row, labels: None, "perplexity",
+        None, "not said", "not said", file=where,
+    )  # fmt: skip
+    return _Sample(task, ("text",), examples, np.arange(len(examples)), len(examples), leaks)
 
 
 def _phase_seed(seed: int, phase: str) -> int:

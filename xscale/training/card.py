@@ -1,0 +1,84 @@
+"""The model card of a checkpoint: what the hub shows, made from recipe.json alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
+from xscale.base_models import EMBEDDED_E5
+from xscale.training.tasks import TASKS
+
+_HUB_NAME = {EMBEDDED_E5: "intfloat/multilingual-e5-small"}
+_LANGUAGES = {"xnli": XNLI_LANGUAGES, "xcopa": XCOPA_LANGUAGES}
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """Markdown with the hub's metadata block."""
+    recipe = record["recipe"]
+    targets = list(recipe["targets"])
+    sets = [part.dataset for name in _trained_on(record) if name in TASKS for part in TASKS[name].parts]
+    metadata: dict[str, Any] = {
+        "library_name": "transformers",
+        "language": sorted({code for target in targets for code in _LANGUAGES[target]}),
+        "datasets": sorted({name for name in sets if not name.startswith("xscale/")}),
+        "tags": ["xscale", "cross-lingual", *targets],
+    }
+    base = _HUB_NAME.get(recipe["base"], recipe["base"])
+    if base.count("/") == 1 and not base.startswith((".", "/", "~")):
+        metadata["base_model"] = base
+    lines = ["---", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(), "---", ""]
+    lines += [f"# {recipe['id']}", ""]
+    trained = "+".join(recipe["intermediate"])
+    lines += [
+        f"`{base}` after intermediate training in English on {recipe['size']:,} examples of {trained}, seed {recipe['seed']}, "
+        "fine-tuned in English on each target; made with xscale to measure what the number of intermediate-task "
+        "examples changes in zero-shot cross-lingual accuracy."
+        if recipe["size"]
+        else f"`{base}` without intermediate training, seed {recipe['seed']}, fine-tuned in English on each target: the "
+        "baseline of a ladder made with xscale.",
+        "",
+        "| folder | what | how to load it |",
+        "| --- | --- | --- |",
+        "| `encoder` | the encoder after the intermediate phase | `AutoModel` |",
+    ]
+    classes = {"xnli": "AutoModelForSequenceClassification", "xcopa": "AutoModelForMultipleChoice"}
+    lines += [
+        f"| `{target}` | fine-tuned on {'+'.join(plan['train'])} | `{classes[target]}` |"
+        for target, plan in recipe["targets"].items()
+    ]
+    lines += ["", "## Training", ""]
+    lines += [
+        "| phase | data | rows | of | dropped as leaked | updates | loss, first and last ten | licence |"
+    ]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: | --- | --- |"]
+    for phase in record["phases"]:
+        task = TASKS.get(phase["task"].partition("@")[0])
+        dropped = phase["leaked_rows_dropped"] + phase["leaked_premises_dropped"]
+        full = f"{phase['rows_here']:,}"
+        if phase["rows_full"] and phase["rows_full"] != phase["rows_here"]:
+            full += f" here ({phase['rows_full']:,} in full)"
+        lines.append(
+            f"| {phase['phase']} | {phase['task']} | {phase['rows']:,} | {full} | {dropped} | {phase['steps']:,} | "
+            f"{phase['loss_first']}, {phase['loss_last']} | {task.licence if task else 'not said'} |"
+        )
+    for target, scores in record.get("development", {}).items():
+        lines += [
+            "",
+            f"{target}: step {scores['step']} of {scores['steps']} was kept ({scores['choose']}), English development "
+            f"accuracy {scores['english']:.4f}. Validation in other languages played no part in choosing.",
+        ]
+    if recipe["development"]["choose"] == "none":
+        lines += ["", "The last step of each phase was kept; no development set was used."]
+    lines += [
+        "",
+        "Batches, rates, fingerprints of the rows, library versions and hardware are in `recipe.json`.",
+        "The licences of the training data and of the base apply.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _trained_on(record: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(phase["task"].partition("@")[0] for phase in record["phases"]))

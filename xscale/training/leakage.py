@@ -1,0 +1,107 @@
+"""Training rows that are also rows of the targets' test or validation sets: found, counted, dropped.
+
+Texts are compared after Unicode NFKC, lower case, and without punctuation and repeated spaces. A training example leaks
+- `rows`: when its texts are together those of an evaluation row (premise and hypothesis; premise and both choices), in any
+  order and whatever the label;
+- `premises`: when one of its texts is the premise of an evaluation row and has five words or more (shorter ones, such as
+  "Yes, sure.", are the same by chance).
+Both are dropped before the sample is drawn.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from harness_tasks import xcopa, xnli
+from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
+from harness_tasks.sources import DataError, read_rows
+from xscale.training.tasks import Example
+
+MIN_PREMISE_WORDS = 5
+_SPLITS = ("validation", "test")
+_NOT_ASCII_WORD = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True)
+class EvaluationTexts:
+    """What must not be trained on. `absent`: sets that the source does not have, so that nothing was compared with them."""
+
+    rows: frozenset[frozenset[str]]
+    premises: frozenset[str]
+    checked: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+@dataclass
+class Leaks:
+    """Counts of dropped training examples, and the sets they were compared with."""
+
+    rows: int = 0
+    premises: int = 0
+    checked: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    examples: list[str] = field(default_factory=list)
+
+
+def normalised(text: str) -> str:
+    """NFKC, lower case, letters, marks and digits only, one space between words."""
+    if text.isascii():
+        return " ".join(_NOT_ASCII_WORD.sub(" ", text.lower()).split())
+    folded = unicodedata.normalize("NFKC", text).lower()
+    return " ".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in folded).split())
+
+
+def drop_leaks(examples: Sequence[Example], texts: EvaluationTexts) -> tuple[list[int], Leaks]:
+    """The numbers of the examples that may be trained on, and what was dropped."""
+    kept, leaks = [], Leaks(checked=texts.checked, absent=texts.absent)
+    for number, example in enumerate(examples):
+        parts = {normalised(text) for pair in example.pairs for text in pair} - {""}
+        if frozenset(parts) in texts.rows:
+            leaks.rows += 1
+        elif not texts.premises.isdisjoint(parts):
+            leaks.premises += 1
+        else:
+            kept.append(number)
+            continue
+        if len(leaks.examples) < 3:
+            leaks.examples.append(" | ".join(example.pairs[0])[:120])
+    return kept, leaks
+
+
+@lru_cache(maxsize=8)
+def evaluation_texts(source: str, languages: tuple[str, ...]) -> EvaluationTexts:
+    """The texts of XNLI's and XCOPA's validation and test rows in those languages, as the source has them."""
+    rows: set[frozenset[str]] = set()
+    premises: set[str] = set()
+    checked, absent = [], []
+    for language in languages:
+        for dataset, config, fields in _sets(language):
+            for split in _SPLITS:
+                name = f"{dataset} {config} {split}"
+                try:
+                    found = read_rows(dataset, config, split, source)
+                except DataError:
+                    absent.append(name)
+                    continue
+                checked.append(name)
+                for row in found:
+                    parts = [normalised(row[name]) for name in fields]
+                    rows.add(frozenset(parts))
+                    if parts[0].count(" ") >= MIN_PREMISE_WORDS - 1:
+                        premises.add(parts[0])
+    return EvaluationTexts(frozenset(rows), frozenset(premises), tuple(checked), tuple(absent))
+
+
+def _sets(language: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    sets: list[tuple[str, str, tuple[str, ...]]] = []
+    if language in XNLI_LANGUAGES:
+        sets.append((xnli.DATASET, language, xnli.TEXT_FIELDS))
+    if language == "en":
+        sets.append((xcopa.ENGLISH_DATASET, xcopa.ENGLISH_CONFIG, xcopa.TEXT_FIELDS))
+    elif language in XCOPA_LANGUAGES:
+        sets.append((xcopa.DATASET, language, xcopa.TEXT_FIELDS))
+    return sets
