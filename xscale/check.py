@@ -1,46 +1,256 @@
-"""Whether manifest, checkpoints and results still belong together."""
+"""Whether manifest, checkpoints and results still belong together, and the repairs that lose nothing."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from harness_tasks.rows import Options, build_documents
+from harness_tasks.sources import DataError
+from harness_tasks.subsets import load_membership
+from harness_tasks.targets import TARGETS
+from harness_tasks.tasks import task_name
 from xscale.errors import UserError
-from xscale.evaluation.predictions import PREDICTIONS, read_predictions
+from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
+from xscale.evaluation.runner import RESULTS, Selection, build_model, load_tasks, result_key
 from xscale.files import sha256_of_folder
-from xscale.manifest import checkpoint_folder, read_manifest
+from xscale.manifest import Entry, checkpoint_folder, read_manifest
 from xscale.pipeline import Workspace
 from xscale.progress import say
 
+SET_ASIDE = ".set-aside"  # below results/: what --fix took away
+TOLERANCE = 2e-3  # of a log-probability that is computed again in batches of other widths
+_SHARE_OF_ROWS = 0.01
 
-def check_workspace(workspace: Workspace) -> list[str]:
-    """One line for each defect: an absent folder, files that differ from their hash, damaged or stale predictions, and
-    checkpoints or results that no entry names. Raises `UserError` when the manifest itself cannot be read.
+
+def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = False) -> list[str]:
+    """One line for each defect of manifest, checkpoints and results; empty when all is well.
+
+    Looked at: folders and their hashes; whether predictions can be read, are whole, agree with their own
+    log-probabilities, with the data's rows and labels, and with lm_eval's metrics computed anew; whether the data, task
+    and library versions they were made with are today's; checkpoints and results that no entry names; what killed
+    processes left. `fix` removes leftovers and moves damaged or stale results to `results/.set-aside/`, so that `xscale
+    eval` makes them anew; only what it could not mend is returned. `deep` also evaluates a random 1% of each result's
+    rows again. Raises `UserError` when the manifest itself cannot be read.
     """
     entries = read_manifest(workspace.manifest).entries
     findings = []
     for entry in entries:
+        sound = True
         try:
             folder = checkpoint_folder(entry, workspace.manifest)
             if folder is not None and entry.sha256:
                 say(f"hashing {entry.id}")
                 if sha256_of_folder(folder) != entry.sha256:
+                    sound = False
                     findings.append(
                         f"{entry.id}: files in {folder} differ from their sha256; restore or train them again"
                     )
         except UserError as error:
+            sound = False
             findings.append(str(error))
-        path = workspace.results / entry.id / PREDICTIONS
-        if path.exists():
-            try:
-                stored = read_predictions(path).info
-                if entry.sha256 and stored.get("weights") != entry.sha256:
-                    findings.append(f"{entry.id}: results are of other weights; run `xscale eval {entry.id}`")
-            except UserError as error:
-                findings.append(str(error))
+        results = workspace.results / entry.id
+        if not results.exists():
+            continue
+        defects = result_defects(entry, results)
+        if deep and sound and not defects:
+            defects = _evaluated_again(entry, results, workspace)
+        if defects and fix:
+            _set_aside(results, defects[0])
+        else:
+            findings += defects
     known = {entry.id for entry in entries}
-    for folder in (workspace.checkpoints, workspace.results):
-        findings += [f"{path}: no entry of the manifest names it" for path in _orphans(folder, known)]
+    for place in (workspace.checkpoints, workspace.results):
+        findings += [
+            f"{path}: no entry of the manifest names it; add it or delete it"
+            for path in _orphans(place, known)
+        ]
+    for path in leftovers(workspace):
+        if fix:
+            say(f"removed {path}, which a stopped process left")
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        else:
+            findings.append(f"{path}: left by a process that was stopped; `xscale check --fix` removes it")
     return findings
+
+
+def result_defects(entry: Entry, folder: Path) -> list[str]:
+    """What is wrong with the stored result of an entry, the gravest first; one line each."""
+    path = folder / PREDICTIONS
+    again = f"`xscale check --fix` sets it aside, `xscale eval {entry.id}` makes it anew"
+    if not path.exists():
+        return [f"{folder}: no {PREDICTIONS}; {again}"]
+    try:
+        stored = read_predictions(path)
+        if entry.sha256 and stored.info.get("weights") != entry.sha256:
+            return [f"{path}: predictions of other weights than the entry's; {again}"]
+        defects = _inconsistent(stored.table)
+        if not defects:
+            stale = _stale(entry, stored)
+            defects = [f"stale, other {', '.join(stale)} now"] if stale else _differ_from_data(stored)
+        if not defects:
+            defects = _differ_from_metrics(stored, folder / RESULTS)
+    except UserError as error:
+        return [str(error)]
+    except DataError as error:
+        return [f"{path}: cannot be compared with its data: {error}"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        defects = [f"not as xscale writes it ({type(error).__name__}: {error})"]
+    return [f"{path}: {defect}; {again}" for defect in defects]
+
+
+def _inconsistent(table: pa.Table) -> list[str]:
+    """Defects that the predictions show by themselves."""
+    defects = []
+    keys = Counter(zip(*(table.column(name).to_pylist() for name in ("task", "row")), strict=True))
+    twice = [key for key, count in keys.items() if count > 1]
+    if twice:
+        defects.append(f"row {twice[0][1]} of {twice[0][0]} is there twice (and {len(twice) - 1} more)")
+    columns = {name: table.column(name).to_pylist() for name in ("target", "label", "prediction", "logprobs")}
+    for number, (target, label, answer, scores) in enumerate(zip(*columns.values(), strict=True)):
+        choices = TARGETS[target].labels if target in TARGETS else 0
+        values = np.asarray(scores, dtype=float)
+        if len(values) != choices or not np.isfinite(values).all() or values.max() > 1e-6:
+            return [*defects, f"line {number}: {scores} are not {choices} log-probabilities"]
+        if not 0 <= label < choices or not 0 <= answer < choices:
+            return [*defects, f"line {number}: label {label} or prediction {answer} is no choice of {target}"]
+        if values[answer] < values.max() - 1e-5:
+            return [*defects, f"line {number}: prediction {answer} is not the most probable choice"]
+    return defects
+
+
+def stored_selection(info: Mapping[str, Any]) -> Selection:
+    """Targets, languages and limit that a stored result was computed for."""
+    return {
+        target: (tuple(languages), info["limit"][target])
+        for target, languages in info["fingerprints"].items()
+    }
+
+
+def _stale(entry: Entry, stored: Predictions) -> list[str]:
+    """Names of the parts of the key that are not today's."""
+    chosen = stored_selection(stored.info)
+    now = json.loads(json.dumps(result_key(entry, chosen, _source(stored.info))))
+    return [
+        name for name in sorted(now.keys() | stored.info.keys()) if now.get(name) != stored.info.get(name)
+    ]
+
+
+def _source(info: Mapping[str, Any]) -> str:
+    return str(info["source"]).removeprefix("mirror:")
+
+
+def _of_task(stored: Predictions) -> Iterator[tuple[str, str, str, pa.Table]]:
+    """(target, language, task, its predictions)."""
+    names = stored.table.column("task").to_pylist()
+    for target, (languages, _) in stored_selection(stored.info).items():
+        for language in languages:
+            name = task_name(target, language)
+            yield target, language, name, stored.table.filter(pa.array([task == name for task in names]))
+
+
+def _differ_from_data(stored: Predictions) -> list[str]:
+    defects = []
+    limits = stored_selection(stored.info)
+    for target, language, name, table in _of_task(stored):
+        limit = limits[target][1]
+        documents = build_documents(target, language, "test", Options(data=_source(stored.info)))[:limit]
+        labels = {document["row"]: document["label"] for document in documents}
+        answered = dict(zip(*(table.column(c).to_pylist() for c in ("row", "label")), strict=True))
+        if answered.keys() != labels.keys():
+            difference = len(labels.keys() ^ answered.keys())
+            defects.append(f"{name}: {difference} rows more or fewer than were asked for")
+        elif answered != labels:
+            wrong = next(row for row in labels if labels[row] != answered[row])
+            defects.append(f"{name}: row {wrong} has label {answered[wrong]}, the data has {labels[wrong]}")
+    return defects
+
+
+def _differ_from_metrics(stored: Predictions, path: Path) -> list[str]:
+    """lm_eval's accuracies against those of the predictions."""
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))["results"]
+    except FileNotFoundError:
+        return [f"{path.name} is not beside it"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{path.name} beside it is damaged ({type(error).__name__})"]
+    defects = []
+    for target, language, name, table in _of_task(stored):
+        rows, labels, answers = (table.column(c).to_numpy() for c in ("row", "label", "prediction"))
+        right = labels == answers
+        members = load_membership(target, stored.info["anchors"][target], source=_source(stored.info))
+        for metric, value in scores.get(name, {}).items():
+            subset, _, _ = metric.partition(",")
+            if subset == "acc":
+                chosen = np.ones(len(rows), dtype=bool)
+            elif subset.startswith("acc_") and subset.removeprefix("acc_") in members:
+                chosen = np.isin(rows, members[subset.removeprefix("acc_")])
+            else:
+                continue
+            computed = float(right[chosen].mean()) if chosen.any() else None
+            if computed is not None and not (isinstance(value, float | int) and abs(computed - value) < 1e-6):
+                defects.append(
+                    f"{path.name} beside it says {metric} = {value} for {name}, the predictions give {computed:.6f}"
+                )
+        if name not in scores:
+            defects.append(f"{path.name} beside it has no {name} ({language})")
+    return defects[:3]
+
+
+def _evaluated_again(entry: Entry, folder: Path, workspace: Workspace) -> list[str]:
+    """A random 1% of each task's rows (one at least), through the model once more."""
+    from lm_eval.evaluator import evaluate
+
+    stored = read_predictions(folder / PREDICTIONS)
+    source = _source(stored.info)
+    generator = np.random.default_rng()
+    model = build_model(entry, workspace.manifest)
+    asked = differing = 0
+    for target, (languages, _) in stored_selection(stored.info).items():
+        picked: dict[str, list[int]] = {}
+        expected: dict[tuple[str, int], Sequence[float]] = {}
+        for here, _, name, table in _of_task(stored):
+            if here == target:
+                size = table.num_rows
+                some = generator.choice(size, max(1, round(size * _SHARE_OF_ROWS)), replace=False)
+                picked[name] = sorted(map(int, some))
+                pairs = zip(*(table.column(c).to_pylist() for c in ("row", "logprobs")), strict=True)
+                expected |= {(name, row): scores for row, scores in pairs}
+        tasks = load_tasks(target, tuple(languages), source)
+        output = evaluate(model, tasks, samples=picked, log_samples=True, bootstrap_iters=0)
+        for name, samples in (output or {}).get("samples", {}).items():
+            for sample in samples:
+                scores = [float(response[0]) for response in sample["filtered_resps"]]
+                before = expected.get((name, sample["doc"]["row"]))
+                asked += 1
+                differing += before is None or bool(np.abs(np.subtract(scores, before)).max() > TOLERANCE)
+    say(f"{entry.id}: {asked} rows evaluated again, {differing} differ")
+    if not differing:
+        return []
+    return [
+        f"{folder / PREDICTIONS}: {differing} of {asked} rows evaluated again have other log-probabilities; "
+        f"`xscale check --fix --deep` sets it aside, `xscale eval {entry.id}` makes it anew"
+    ]
+
+
+def _set_aside(results: Path, why: str) -> None:
+    target = results.parent / SET_ASIDE / results.name
+    number = 1
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{results.name}.{number}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(results, target)
+    say(f"{why}; moved to {target}")
 
 
 def _orphans(folder: Path, known: set[str]) -> list[Path]:
@@ -49,3 +259,39 @@ def _orphans(folder: Path, known: set[str]) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in known
     )
+
+
+def leftovers(workspace: Workspace) -> list[Path]:
+    """What stopped processes left: half-written files and folders that nobody holds a lock on, shared weights that no
+    checkpoint links to.
+    """
+    found = []
+    for place in (workspace.manifest.parent, workspace.checkpoints, workspace.results):
+        for path in sorted(place.glob(".*")) if place.is_dir() else ():
+            if path.suffix in (".part", ".old") and not _in_use(path, place):
+                found.append(path)
+    if workspace.results.is_dir():
+        found += sorted(workspace.results.glob("*/.*.part"))
+    shared = workspace.checkpoints / ".shared"
+    if shared.is_dir():
+        linked = {os.stat(path).st_ino for path in workspace.checkpoints.glob("[!.]*/**/*.safetensors")}
+        copied = any(workspace.checkpoints.glob(".*.part"))  # being written just now
+        for path in sorted(shared.iterdir()):
+            if path.stat().st_ino not in linked and not copied and path.stat().st_nlink == 1:
+                found.append(path)
+    return found
+
+
+def _in_use(path: Path, place: Path) -> bool:
+    """Whether a process holds the lock of what `.<name>.part` or `.<name>.old` belongs to."""
+    name = path.name[1:].removesuffix(path.suffix)
+    lock = place / f".{name}.lock"
+    if not lock.exists():
+        lock = place / f"{name.rpartition('.')[0]}.lock"  # .<manifest>.<random>.part
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,8 @@ from xscale.parsing import read_model
 SCHEMA_VERSION = 1
 SCHEMA_URL = "xscale/manifest.schema.json"
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+DEVICE_PATTERN = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
 
 _strict = ConfigDict(extra="forbid", strict=True)
@@ -70,6 +72,10 @@ def check_id(value: str) -> str:
             "an id is 1 to 128 letters, digits, '.', '_' or '-', begins with a letter or digit and "
             f"does not end with a dot, not {value[:60]!r}"
         )
+    if DEVICE_PATTERN.fullmatch(value.partition(".")[0]):
+        raise ValueError(
+            f"an id must not be the name of a device on Windows, as {value!r} is; choose another"
+        )
     return value
 
 
@@ -91,23 +97,28 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
-        ids = [entry.id for entry in self.entries]
+        ids = {entry.id for entry in self.entries}
+        seen: dict[str, tuple[int, str]] = {}
         for position, entry in enumerate(self.entries):
-            if entry.id in ids[:position]:
+            earlier, name = seen.setdefault(entry.id.lower(), (position, entry.id))
+            if earlier != position and name == entry.id:
                 raise ValueError(
-                    f"entries {ids.index(entry.id)} and {position} have the same id {entry.id!r}; rename one"
+                    f"entries.{position}.id: {name!r} is the id of entry {earlier} too; rename one"
                 )
-            lowered = [other.lower() for other in ids[:position]]
-            if entry.id.lower() in lowered:
+            if earlier != position:
                 raise ValueError(
-                    f"ids {ids[lowered.index(entry.id.lower())]!r} and {entry.id!r} differ in case only; rename one"
+                    f"entries.{position}.id: {entry.id!r} and {name!r} differ in case only, which some file "
+                    "systems do not see; rename one"
                 )
             if entry.baseline is not None and entry.baseline not in ids:
                 raise ValueError(
-                    f"entry {entry.id!r}: its baseline {entry.baseline!r} is not in the manifest"
+                    f"entries.{position}.baseline: there is no entry {entry.baseline!r}, the baseline of "
+                    f"{entry.id!r}; add it or mend the name"
                 )
             if entry.baseline == entry.id:
-                raise ValueError(f"entry {entry.id!r}: it cannot be its own baseline; leave `baseline` out")
+                raise ValueError(
+                    f"entries.{position}.baseline: {entry.id!r} cannot be its own baseline; leave `baseline` out"
+                )
         return self
 
 
@@ -140,6 +151,7 @@ def change_manifest(path: Path, change: Callable[[list[Entry]], list[Entry]]) ->
     `change` takes the present entries and returns the new ones. Raises `UserError` when the present or the changed
     manifest is not valid; the file is then as it was.
     """
+    read_manifest_or_empty(path)  # before the lock, so that a refused file leaves nothing new beside it
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         present = read_manifest_or_empty(path)
@@ -217,6 +229,7 @@ def make_entry(
         arguments["pretrained"] = (
             f"./{folder.relative_to(beside).as_posix()}" if folder.is_relative_to(beside) else str(folder)
         )
+        refuse_pickles(folder, "--model-args: pretrained")
         sha256 = sha256_of_folder(folder)
     name = id or re.sub(r"[^A-Za-z0-9._-]+", "-", str(pretrained or model)).strip("-._")[-128:]
     try:
@@ -253,20 +266,58 @@ def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
     """The folder of a local checkpoint, or None where `pretrained` is a hub id or absent.
 
     A `pretrained` that starts with `.`, `/` or `~`, or whose model type is `xscale`, means a folder. Raises `UserError`
-    when that folder is not there.
+    when that folder is not there, when a relative one leaves the manifest's folder (by `..` or a symbolic link), and
+    when it has pickled weights where safetensors are needed.
     """
     pretrained = entry.model_args.get("pretrained")
     if not isinstance(pretrained, str):
         return None
-    folder = manifest_path.parent / Path(pretrained).expanduser()
-    if folder.is_dir():
+    where = f"{manifest_path}: entry {entry.id!r}: model_args.pretrained"
+    if not pretrained.isprintable():
+        raise UserError(f"{where}: {pretrained!r} has control characters; mend the path")
+    given = Path(pretrained).expanduser()
+    folder = manifest_path.parent / given
+    try:
+        is_folder = folder.is_dir()
+    except OSError:  # a name that no file system takes
+        is_folder = False
+    if is_folder:
+        beside = manifest_path.parent.resolve()
+        if not given.is_absolute() and not folder.resolve().is_relative_to(beside):
+            raise UserError(
+                f"{where}: {pretrained!r} leaves the manifest's folder (it is {str(folder.resolve())!r}); if that is "
+                "meant, write the absolute path"
+            )
+        refuse_pickles(folder, where)
         return folder
     if entry.model == LOCAL_MODEL or pretrained.startswith((".", "/", "~")):
         raise UserError(
-            f"{manifest_path}: entry {entry.id!r}: model_args.pretrained: no folder {str(folder)!r}; "
-            "mend the path, or run `xscale run` again to train it anew"
+            f"{where}: no folder {str(folder)!r}; mend the path, or run `xscale run` again to train it anew"
         )
     return None
+
+
+def refuse_pickles(folder: Path, where: str) -> None:
+    """Raise `UserError` when `folder`, or a folder in it, has weights that only unpickling could read."""
+    for inner in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        files = sorted(path.name for path in inner.iterdir())
+        pickled = [name for name in files if name.endswith(PICKLE_SUFFIXES)]
+        if pickled and not any(name.endswith(".safetensors") for name in files):
+            raise UserError(
+                f"{where}: {inner / pickled[0]} is a pickle, which can run code when it is loaded, and there are no "
+                "safetensors beside it; convert it where you trust it: model.save_pretrained(folder) of transformers"
+            )
+
+
+def refuse_remote_code(entries: Sequence[Entry], manifest_path: Path) -> None:
+    """Raise `UserError` for the first entry whose model arguments let the checkpoint's own code run."""
+    for entry in entries:
+        for name, value in entry.model_args.items():
+            if name.endswith("trust_remote_code") and str(value).lower() not in ("false", "none", "0", ""):
+                raise UserError(
+                    f"{manifest_path}: entry {entry.id!r}: model_args.{name}: this runs code that comes with the "
+                    "checkpoint; read that code, then give --trust-remote-code on the command line, or take it out"
+                )
 
 
 def manifest_schema() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +55,10 @@ def parse_model(model: type[ModelT], text: str, name: str) -> ModelT:
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
-            raise UserError(f"{name}:{error.lineno}: not JSON ({error.msg}); mend this line") from None
+            what = (
+                f"not JSON ({error.msg}); mend this line" if text.strip() else "the file is empty; delete it"
+            )
+            raise UserError(f"{name}:{error.lineno}: {what}") from None
         except (RecursionError, ValueError) as error:
             raise UserError(
                 f"{name}: not usable JSON ({type(error).__name__}: {error}); mend the file"
@@ -63,9 +67,12 @@ def parse_model(model: type[ModelT], text: str, name: str) -> ModelT:
         try:
             data = yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise UserError(f"{name}: not usable YAML ({_first_line(error)}); mend the file") from None
+            where = _mark(error, text)
+            raise UserError(
+                f"{name}{where}: not plain YAML ({_first_line(error)}); only text, numbers, lists and mappings are taken"
+            ) from None
     if not isinstance(data, dict):
-        raise UserError(f"{name}:1: a mapping of fields is expected here, not {_kind(data)}")
+        raise UserError(f"{name}:1: a mapping of fields (name: value) is expected here, not {_kind(data)}")
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -83,16 +90,18 @@ def _compose(text: str, name: str, language: str) -> yaml.Node | None:
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
-                    raise UserError(f"{name}:{line}: nested deeper than {MAX_DEPTH} levels")
+                    raise UserError(
+                        f"{name}:{line}: nested deeper than {MAX_DEPTH} levels; no field needs that"
+                    )
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         if language == "JSON":
             return None  # json.loads says it better, or accepts what YAML does not (tabs)
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{name}{where}: not YAML ({_first_line(error)}); mend this line") from None
+        raise UserError(
+            f"{name}{_mark(error, text)}: not YAML ({_first_line(error)}); mend this line"
+        ) from None
     _refuse_duplicate_keys(node, name)
     return node
 
@@ -133,23 +142,81 @@ def _line_of(node: yaml.Node | None, location: Sequence[int | str]) -> int | Non
 def _explain(error: ValidationError, model: type[BaseModel], node: yaml.Node | None, name: str) -> str:
     defects = error.errors(include_url=False)
     first = defects[0]
-    location = first["loc"]
-    line = _line_of(node, location)
-    where = f"{name}:{line}" if line else name
-    field = ".".join(str(part) for part in location if not str(part).startswith("function-"))
+    location: Sequence[int | str] = first["loc"]
+    what = explain_defect(defects)
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         what = f"unknown field; {hint}"
-    elif first["type"] == "missing":
-        what = "this field is required"
-    else:
-        what = first["msg"].removeprefix("Value error, ")
-        if first["type"] != "value_error":
-            what = what[0].lower() + what[1:] + f", not {_show(first.get('input'))}"
-    more = f" (and {len(defects) - 1} more)" if len(defects) > 1 else ""
+    elif not location and (path := re.match(r"([a-z_]\w*(?:\.\w+)*): ", what)):
+        # a check of the whole object says in its message which field it is about
+        location, what = [int(p) if p.isdigit() else p for p in path[1].split(".")], what[path.end() :]
+    line = _line_of(node, location)
+    where = f"{name}:{line}" if line else name
+    field = ".".join(str(part) for part in _plain_location(location))
+    other = {_plain_location(d["loc"]) for d in defects} - {_plain_location(first["loc"])}
+    more = f" (and {len(other)} more)" if other else ""
     return f"{where}: {field}: {what}{more}" if field else f"{where}: {what}{more}"
+
+
+def explain_defect(defects: Sequence[Any]) -> str:
+    """What pydantic's first defect (with its fellows, where a value may be of several kinds) expected, in plain words."""
+    first = defects[0]
+    kind, context = first["type"], first.get("ctx") or {}
+    if kind == "missing":
+        return "this field is required; add it"
+    if kind == "value_error":
+        return str(first["msg"]).removeprefix("Value error, ")
+    same = [d for d in defects if _plain_location(d["loc"]) == _plain_location(first["loc"])]
+    expected = " or ".join(dict.fromkeys(_expectation(d["type"], d.get("ctx") or {}, d["msg"]) for d in same))
+    value = first.get("input")
+    hint = ""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        hint = "; write it in quotes"
+    elif kind == "string_pattern_mismatch":
+        hint = f" (pattern {context['pattern']})"
+    return f"{expected} is expected, not {_show(value)}{hint}"
+
+
+def _expectation(kind: str, context: dict[str, Any], message: str) -> str:
+    """`kind` is pydantic's name for the defect."""
+    many = "s" if context.get("min_length", context.get("max_length")) != 1 else ""
+    plain = {
+        "string_type": "text",
+        "string_unicode": "text of whole characters",
+        "int_type": "a whole number",
+        "int_from_float": "a whole number",
+        "float_type": "a number",
+        "finite_number": "a finite number",
+        "bool_type": "true or false",
+        "none_required": "null",
+        "list_type": "a list, as [a, b],",
+        "dict_type": "a mapping (name: value)",
+        "model_type": "a mapping (name: value)",
+        "literal_error": "{expected}",
+        "greater_than": "a number above {gt}",
+        "greater_than_equal": "a number of at least {ge}",
+        "less_than": "a number below {lt}",
+        "less_than_equal": "a number of at most {le}",
+        "too_short": f"at least {{min_length}} item{many}",
+        "string_too_short": f"text of at least {{min_length}} character{many}",
+        "string_too_long": f"text of at most {{max_length}} character{many}",
+        "string_pattern_mismatch": "text of another form",
+    }.get(kind)
+    return plain.format(**context) if plain else message[0].lower() + message[1:]
+
+
+_UNION_MEMBERS = {"str", "int", "float", "bool", "none", "[key]"}
+
+
+def _plain_location(location: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Without what pydantic adds to the path: functions, members of a union, `[key]`."""
+    return tuple(
+        part
+        for number, part in enumerate(location)
+        if not str(part).startswith("function-") and not (number and part in _UNION_MEMBERS)
+    )
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
@@ -180,9 +247,17 @@ def _show(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {list: "a list", str: "text", type(None): "an empty file"}.get(
-        type(value), f"a {type(value).__name__}"
-    )
+    names = {list: "a list", str: "text", type(None): "an empty file"}
+    return names.get(type(value), _show(value))
+
+
+def _mark(error: BaseException, text: str) -> str:
+    """`:<line>` where a YAML error knows its place, else nothing."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f":{mark.line + 1}"
+    position = getattr(error, "position", None)  # of a ReaderError
+    return f":{text.count(chr(10), 0, position) + 1}" if isinstance(position, int) else ""
 
 
 def _first_line(error: BaseException) -> str:

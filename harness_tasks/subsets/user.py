@@ -34,6 +34,9 @@ ENVIRONMENT = "XSCALE_SUBSETS"
 FIELDS = ("name", "target", "citation", "rule", "rows", "anchor", "rationale")
 TEXT_TESTS = ("matches", "min_words", "max_words")
 Row = Mapping[str, Any]
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 64
+MAX_ROWS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,11 @@ def _read_subsets(path: str, changed: int) -> tuple[UserSubset, ...]:
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if Path(path).stat().st_size > MAX_BYTES:
+            raise DataError(f"subset file {path}: larger than {MAX_BYTES // 2**20} MiB; check the path")
+        text = Path(path).read_text(encoding="utf-8")
+        _refuse_bombs(text, path)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"subset file {path}: not readable as YAML: {reason}") from error
@@ -87,6 +94,20 @@ def _read_subsets(path: str, changed: int) -> tuple[UserSubset, ...]:
         if names.count((target, name)) > 1:
             raise DataError(f"subset file {path}: {target} subset {name!r} is described twice")
     return tuple(found)
+
+
+def _refuse_bombs(text: str, path: str) -> None:
+    """Aliases, which a few lines can grow to gigabytes with, and nesting that nothing here needs."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            raise DataError(f"subset file {path}, line {line}: aliases (*name) are not taken; write it out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise DataError(f"subset file {path}, line {line}: nested deeper than {MAX_DEPTH} levels")
 
 
 def load_membership(
@@ -185,6 +206,8 @@ def _row_numbers(value: Any, total: int | None, where: str) -> tuple[int, ...]:
         if not match or isinstance(item, bool):
             raise DataError(f"{where}: {item!r} is neither a row number nor a range like 10-19")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last >= MAX_ROWS:
+            raise DataError(f"{where}: {item!r} is beyond any test split; row numbers begin at 0")
         if last < first or (total is not None and last >= total):
             raise DataError(f"{where}: {item!r} is not within the test rows 0 to {(total or last + 1) - 1}")
         numbers.update(range(first, last + 1))

@@ -45,7 +45,7 @@ def write_predictions(path: Path, table: pa.Table, info: dict[str, Any]) -> None
     """Write the predictions of one checkpoint, whole or not at all."""
     stamped = table.cast(SCHEMA).replace_schema_metadata({_KEY: json.dumps(info, sort_keys=True).encode()})
     with whole_file(path) as temporary:
-        pq.write_table(stamped, temporary, compression="zstd")
+        pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_info(path: Path) -> dict[str, Any]:
@@ -53,7 +53,9 @@ def read_info(path: Path) -> dict[str, Any]:
     try:
         metadata = pq.read_schema(path).metadata or {}
         info = json.loads(metadata[_KEY])
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+    except KeyError:
+        raise _damaged(path, "xscale's description is not in it") from None
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise _damaged(path, error) from None
     if not isinstance(info, dict):
         raise _damaged(path, "its description is not a mapping")
@@ -64,7 +66,7 @@ def read_predictions(path: Path) -> Predictions:
     """Read predictions. Raises `UserError` when the file is absent, cut short, altered in its schema or inconsistent."""
     info = read_info(path)
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
     if not table.schema.equals(SCHEMA):

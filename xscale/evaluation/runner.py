@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import logging
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +21,7 @@ from harness_tasks.sources import resolve_source, source_name
 from harness_tasks.targets import TARGETS
 from harness_tasks.tasks import TASK_VERSIONS, group_name, task_name, yaml_folder
 from xscale.errors import UserError
-from xscale.evaluation.predictions import PREDICTIONS, SCHEMA, read_info, write_predictions
+from xscale.evaluation.predictions import PREDICTIONS, SCHEMA, read_predictions, write_predictions
 from xscale.files import sha256_of_folder, write_text
 from xscale.manifest import LOCAL_MODEL, Entry, checkpoint_folder
 
@@ -26,7 +29,10 @@ Selection = Mapping[
     str, tuple[Sequence[str], int | None]
 ]  # target -> (languages, documents a language or None)
 
+Answer = tuple[Mapping[str, Any], list[float]]  # a document and the log-probability of each choice
+
 RESULTS = "results.json"
+PARTIAL = ".partial"  # in results/<id>/: what an evaluation under way has computed so far
 
 
 def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any]:
@@ -66,33 +72,53 @@ def is_current(folder: Path, key: Mapping[str, Any]) -> bool:
     if not path.exists() or not (folder / RESULTS).exists():
         return False
     try:
-        return read_info(path) == json.loads(json.dumps(key))
+        return read_predictions(path).info == json.loads(
+            json.dumps(key)
+        )  # read whole: a damaged file does not count
     except UserError:
         return False
 
 
 def evaluate_entry(
-    entry: Entry, selection: Selection, source: str, manifest: Path, results: Path
+    entry: Entry,
+    selection: Selection,
+    source: str,
+    manifest: Path,
+    results: Path,
+    model: Any = None,
 ) -> dict[str, Any]:
     """Evaluate an entry on the selected targets and languages and store the outcome in `results/<id>/`.
 
-    Returns lm_eval's results without samples. Raises `UserError` or `DataError` when model or data do not fit.
+    `model` is the entry's lm_eval model where it has been built already. Returns lm_eval's results without samples (in
+    all but the first of several processes: nothing). Raises `UserError` or `DataError` when model or data do not fit.
     """
     from lm_eval.evaluator import evaluate
     from lm_eval.utils import handle_non_serializable
 
     key = result_key(entry, selection, source)
     start = time.time()
-    model = build_model(entry, manifest)
+    folder = results / entry.id
+    model = build_model(entry, manifest) if model is None else model
+    model = keep_batches(model, folder / PARTIAL, key)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     outputs, tables = [], []
     for target, (languages, limit) in selection.items():
-        output = evaluate(model, load_tasks(target, tuple(languages), source), limit=limit, log_samples=True)
+        # of several processes the first collects the others' samples; one alone reads its own instances
+        tasks, shared = load_tasks(target, tuple(languages), source), model.world_size > 1
+        with _no_collector():
+            output = evaluate(model, tasks, limit=limit, log_samples=shared)
         if output is None:
-            continue  # another rank writes
-        samples = output.pop("samples")
-        tables += [_table(target, language, samples[task_name(target, language)]) for language in languages]
+            continue  # another process writes
+        samples = output.pop("samples", {})
+        for language in languages:
+            name = task_name(target, language)
+            answers = (
+                _from_samples(samples[name]) if shared else _from_instances(tasks["tasks"][name].instances)
+            )
+            tables.append(_table(target, language, answers))
         outputs.append(output)
+    if not outputs:
+        return {}
     merged = _merge(outputs) | {
         "config": {
             "model": entry.model,
@@ -105,11 +131,34 @@ def evaluate_entry(
         "total_evaluation_time_seconds": str(round(time.time() - start, 1)),
         "xscale": key,
     }
-    folder = results / entry.id
     text = json.dumps(merged, indent=2, default=handle_non_serializable, ensure_ascii=False)
     write_text(folder / RESULTS, text + "\n")
     write_predictions(folder / PREDICTIONS, pa.concat_tables(tables), key)
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     return merged
+
+
+def keep_batches(model: Any, folder: Path, key: Mapping[str, Any]) -> Any:
+    """Have the model keep finished batches in `folder`, so that an evaluation that was stopped goes on where it was."""
+    text = json.dumps(key, sort_keys=True)
+    if hasattr(model, "journal_folder"):
+        model.journal_folder, model.journal_key = folder, text
+        return model
+    from xscale.evaluation.kept_answers import KeptAnswersLM
+
+    return KeptAnswersLM(model, folder, text)
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without the cycle collector: it would walk through hundreds of thousands of requests again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @lru_cache(maxsize=8)
@@ -151,14 +200,17 @@ def build_model(entry: Entry, manifest: Path) -> Any:
     if entry.model == LOCAL_MODEL:
         from xscale.evaluation.encoder_lm import EncoderLM
 
-        return EncoderLM(**arguments, description=entry.id)
+        try:
+            return EncoderLM(**arguments, description=entry.id)
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).removeprefix("EncoderLM.__init__() ").split())[:300]
+            raise UserError(f"{manifest}: entry {entry.id!r}: model_args: {reason}; mend them") from None
     import lm_eval.models  # noqa: F401  (registers lm_eval's model types)
     from lm_eval.api.registry import get_model
 
+    batch_size = arguments.pop("batch_size", None) or _default_batch_size(entry.model, arguments)
     try:
-        return get_model(entry.model).create_from_arg_obj(
-            arguments, {"batch_size": arguments.pop("batch_size", "auto")}
-        )
+        return get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
@@ -166,19 +218,45 @@ def build_model(entry: Entry, manifest: Path) -> Any:
         ) from None
 
 
-def _table(target: str, language: str, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """One language's samples as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
-    scores = [[float(response[0]) for response in sample["filtered_resps"]] for sample in samples]
+def _default_batch_size(model: str, arguments: Mapping[str, Any]) -> str | int:
+    """`auto` where lm_eval can find out what fits; it tries with the longest input, which takes minutes without a GPU."""
+    if model.startswith(("vllm", "sglang")):
+        return "auto"
+    if not model.startswith("hf"):
+        return 1  # servers: `num_concurrent` says how many requests at a time
+    import torch
+
+    on_gpu = torch.cuda.is_available() and arguments.get("device") != "cpu"
+    return "auto" if on_gpu else 16
+
+
+def _table(target: str, language: str, answers: Sequence[Answer]) -> pa.Table:
+    """One language's answers as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
+    scores = [row for _, row in answers]
     columns = {
-        "target": [target] * len(samples),
-        "task": [task_name(target, language)] * len(samples),
-        "language": [language] * len(samples),
-        "row": [sample["doc"]["row"] for sample in samples],
-        "label": [sample["doc"]["label"] for sample in samples],
+        "target": [target] * len(answers),
+        "task": [task_name(target, language)] * len(answers),
+        "language": [language] * len(answers),
+        "row": [doc["row"] for doc, _ in answers],
+        "label": [doc["label"] for doc, _ in answers],
         "prediction": [max(range(len(row)), key=row.__getitem__) for row in scores],
         "logprobs": scores,
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _from_samples(samples: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    ordered = sorted(samples, key=lambda sample: sample["doc_id"])
+    return [(s["doc"], [float(response[0]) for response in s["filtered_resps"]]) for s in ordered]
+
+
+def _from_instances(instances: Sequence[Any]) -> list[Answer]:
+    """From lm_eval's requests, which carry their responses; a document's choices come in order."""
+    answers: dict[int, Answer] = {}
+    for instance in instances:
+        (response,) = instance.filtered_resps.values()
+        answers.setdefault(instance.doc_id, (instance.doc, []))[1].append(float(response[0]))
+    return list(answers.values())
 
 
 def _merge(outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
