@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import logging
-import shutil
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +27,7 @@ Selection = Mapping[
     str, tuple[Sequence[str], int | None]
 ]  # target -> (languages, documents a language or None)
 
-Answer = tuple[Mapping[str, Any], list[float]]  # a document and the log-probability of each choice
-
 RESULTS = "results.json"
-PARTIAL = ".partial"  # in results/<id>/: what an evaluation under way has computed so far
 
 
 def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any]:
@@ -72,53 +67,34 @@ def is_current(folder: Path, key: Mapping[str, Any]) -> bool:
     if not path.exists() or not (folder / RESULTS).exists():
         return False
     try:
-        return read_predictions(path).info == json.loads(
-            json.dumps(key)
-        )  # read whole: a damaged file does not count
+        stored = read_predictions(path)  # the whole of it: a damaged file does not count
+        return stored.info == json.loads(json.dumps(key))
     except UserError:
         return False
 
 
 def evaluate_entry(
-    entry: Entry,
-    selection: Selection,
-    source: str,
-    manifest: Path,
-    results: Path,
-    model: Any = None,
+    entry: Entry, selection: Selection, source: str, manifest: Path, results: Path
 ) -> dict[str, Any]:
     """Evaluate an entry on the selected targets and languages and store the outcome in `results/<id>/`.
 
-    `model` is the entry's lm_eval model where it has been built already. Returns lm_eval's results without samples (in
-    all but the first of several processes: nothing). Raises `UserError` or `DataError` when model or data do not fit.
+    Returns lm_eval's results without samples. Raises `UserError` or `DataError` when model or data do not fit.
     """
     from lm_eval.evaluator import evaluate
     from lm_eval.utils import handle_non_serializable
 
     key = result_key(entry, selection, source)
     start = time.time()
-    folder = results / entry.id
-    model = build_model(entry, manifest) if model is None else model
-    model = keep_batches(model, folder / PARTIAL, key)
+    model = build_model(entry, manifest)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     outputs, tables = [], []
     for target, (languages, limit) in selection.items():
-        # of several processes the first collects the others' samples; one alone reads its own instances
-        tasks, shared = load_tasks(target, tuple(languages), source), model.world_size > 1
-        with _no_collector():
-            output = evaluate(model, tasks, limit=limit, log_samples=shared)
+        output = evaluate(model, load_tasks(target, tuple(languages), source), limit=limit, log_samples=True)
         if output is None:
-            continue  # another process writes
-        samples = output.pop("samples", {})
-        for language in languages:
-            name = task_name(target, language)
-            answers = (
-                _from_samples(samples[name]) if shared else _from_instances(tasks["tasks"][name].instances)
-            )
-            tables.append(_table(target, language, answers))
+            continue  # another rank writes
+        samples = output.pop("samples")
+        tables += [_table(target, language, samples[task_name(target, language)]) for language in languages]
         outputs.append(output)
-    if not outputs:
-        return {}
     merged = _merge(outputs) | {
         "config": {
             "model": entry.model,
@@ -131,34 +107,11 @@ def evaluate_entry(
         "total_evaluation_time_seconds": str(round(time.time() - start, 1)),
         "xscale": key,
     }
+    folder = results / entry.id
     text = json.dumps(merged, indent=2, default=handle_non_serializable, ensure_ascii=False)
     write_text(folder / RESULTS, text + "\n")
     write_predictions(folder / PREDICTIONS, pa.concat_tables(tables), key)
-    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     return merged
-
-
-def keep_batches(model: Any, folder: Path, key: Mapping[str, Any]) -> Any:
-    """Have the model keep finished batches in `folder`, so that an evaluation that was stopped goes on where it was."""
-    text = json.dumps(key, sort_keys=True)
-    if hasattr(model, "journal_folder"):
-        model.journal_folder, model.journal_key = folder, text
-        return model
-    from xscale.evaluation.kept_answers import KeptAnswersLM
-
-    return KeptAnswersLM(model, folder, text)
-
-
-@contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """Without the cycle collector: it would walk through hundreds of thousands of requests again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @lru_cache(maxsize=8)
@@ -208,9 +161,12 @@ def build_model(entry: Entry, manifest: Path) -> Any:
     import lm_eval.models  # noqa: F401  (registers lm_eval's model types)
     from lm_eval.api.registry import get_model
 
-    batch_size = arguments.pop("batch_size", None) or _default_batch_size(entry.model, arguments)
+    if entry.model.startswith("hf"):
+        arguments["use_safetensors"] = True  # transformers would unpickle pytorch_model.bin otherwise
     try:
-        return get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})
+        return get_model(entry.model).create_from_arg_obj(
+            arguments, {"batch_size": arguments.pop("batch_size", "auto")}
+        )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
@@ -218,45 +174,24 @@ def build_model(entry: Entry, manifest: Path) -> Any:
         ) from None
 
 
-def _default_batch_size(model: str, arguments: Mapping[str, Any]) -> str | int:
-    """`auto` where lm_eval can find out what fits; it tries with the longest input, which takes minutes without a GPU."""
-    if model.startswith(("vllm", "sglang")):
-        return "auto"
-    if not model.startswith("hf"):
-        return 1  # servers: `num_concurrent` says how many requests at a time
-    import torch
-
-    on_gpu = torch.cuda.is_available() and arguments.get("device") != "cpu"
-    return "auto" if on_gpu else 16
-
-
-def _table(target: str, language: str, answers: Sequence[Answer]) -> pa.Table:
-    """One language's answers as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
-    scores = [row for _, row in answers]
+def _table(target: str, language: str, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """One language's samples as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
+    scores = [[float(response[0]) for response in sample["filtered_resps"]] for sample in samples]
+    if not all(math.isfinite(score) for row in scores for score in row):
+        raise UserError(
+            f"{task_name(target, language)}: the model gives scores that are not numbers (NaN or infinite), so nothing is "
+            "stored; its weights are damaged, or its precision is too low (dtype)"
+        )
     columns = {
-        "target": [target] * len(answers),
-        "task": [task_name(target, language)] * len(answers),
-        "language": [language] * len(answers),
-        "row": [doc["row"] for doc, _ in answers],
-        "label": [doc["label"] for doc, _ in answers],
+        "target": [target] * len(samples),
+        "task": [task_name(target, language)] * len(samples),
+        "language": [language] * len(samples),
+        "row": [sample["doc"]["row"] for sample in samples],
+        "label": [sample["doc"]["label"] for sample in samples],
         "prediction": [max(range(len(row)), key=row.__getitem__) for row in scores],
         "logprobs": scores,
     }
     return pa.table(columns, schema=SCHEMA)
-
-
-def _from_samples(samples: Sequence[Mapping[str, Any]]) -> list[Answer]:
-    ordered = sorted(samples, key=lambda sample: sample["doc_id"])
-    return [(s["doc"], [float(response[0]) for response in s["filtered_resps"]]) for s in ordered]
-
-
-def _from_instances(instances: Sequence[Any]) -> list[Answer]:
-    """From lm_eval's requests, which carry their responses; a document's choices come in order."""
-    answers: dict[int, Answer] = {}
-    for instance in instances:
-        (response,) = instance.filtered_resps.values()
-        answers.setdefault(instance.doc_id, (instance.doc, []))[1].append(float(response[0]))
-    return list(answers.values())
 
 
 def _merge(outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
