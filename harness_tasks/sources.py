@@ -97,13 +97,10 @@ def load_split(dataset: str, config: str, split: str, source: str | None = None)
 
 
 def fingerprint(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> str:
-    """SHA-256 (hex) over canonical JSON of `fields` of every row; the order of rows and fields matters."""
-    digest = hashlib.sha256()
-    for row in rows:
-        values = [row[field] for field in fields]
-        digest.update(json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=int).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
+    """SHA-256 (hex) of the JSON list of every row's `fields`; the order of rows and fields matters."""
+    values = [[row[field] for field in fields] for row in rows]
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=int)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _load_from_hub(dataset: str, config: str, split: str) -> datasets.Dataset:
@@ -137,12 +134,17 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
     except (EOFError, OSError, zlib.error) as error:
         line = _lines_before_damage(path)
         raise DataError(f"{path}: damaged after line {line} ({error}); copy the file again") from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: not UTF-8; copy the file again") from error
     rows: list[dict[str, Any]] = []
-    for number, line_bytes in enumerate(data.split(b"\n"), start=1):
-        if not line_bytes.strip():
+    for number, line_text in enumerate(text.split("\n"), start=1):  # splitlines() also splits within texts
+        if not line_text.strip():
             continue
         try:
-            row = json.loads(line_bytes)
+            row = json.loads(line_text)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error}); copy the file again") from error
         if not isinstance(row, dict):

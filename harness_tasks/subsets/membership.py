@@ -123,7 +123,7 @@ def identify(
     spec = get_target(target)
     official = shipped(target)[split]
     bundled = _bundled(target).get(split)
-    if bundled and anchor_fingerprint(target, rows) == bundled["anchor"]:
+    if bundled and bundled["rows"] == len(rows) and anchor_fingerprint(target, rows) == bundled["anchor"]:
         return bundled["anchor"], [row["question"] for row in rows] if spec.has_question else None
     if len(rows) != official["rows"]:
         raise _refusal(

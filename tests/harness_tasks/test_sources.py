@@ -97,6 +97,9 @@ def test_a_line_that_is_no_json_is_named(mirror):
     path.write_text('{"a": 1}\n{"a": \n', encoding="utf-8")
     with pytest.raises(DataError, match=r"plain\.jsonl, line 2: not JSON"):
         read_rows("owner/name", "default", "plain", str(mirror))
+    path.write_bytes(b'{"a": 1}\n{"a": "\xff"}\n')
+    with pytest.raises(DataError, match=r"plain\.jsonl, line 2: not UTF-8"):
+        read_rows("owner/name", "default", "plain", str(mirror))
     path.write_text("[1]\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"plain\.jsonl, line 1: not a JSON object"):
         read_rows("owner/name", "default", "plain", str(mirror))
@@ -114,7 +117,7 @@ def test_a_truncated_gzip_file_is_named(mirror):
 
 
 def test_fingerprint_is_of_the_fields_in_order():
-    expected = hashlib.sha256('["a",0]\n["ü\u2028",1]\n'.encode()).hexdigest()
+    expected = hashlib.sha256('[["a",0],["ü\u2028",1]]'.encode()).hexdigest()
     assert fingerprint(ROWS, ["premise", "label"]) == expected
     assert fingerprint(ROWS, ["label", "premise"]) != expected
     assert fingerprint(reversed(ROWS), ["premise", "label"]) != expected
