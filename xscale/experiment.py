@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from xscale.errors import UserError
 from xscale.manifest import check_id
-from xscale.parsing import read_model
+from xscale.parsing import explain_defect, read_model
 
 TARGET_LANGUAGES = {"xnli": XNLI_LANGUAGES, "xcopa": XCOPA_LANGUAGES}
 TARGET_HEADS = {"xnli": "pair_classification", "xcopa": "multiple_choice"}
 
-_strict = ConfigDict(extra="forbid", strict=True)
+_strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -185,7 +185,7 @@ class Evaluation(BaseModel):
 
     model_config = _strict
 
-    languages: list[str] | None = None
+    languages: list[str] | None = Field(None, min_length=1)
     limit: PositiveInt | None = Field(
         None, description="documents a language, of the tasks' fixed shuffled order"
     )
@@ -198,7 +198,7 @@ class Experiment(BaseModel):
 
     name: str
     data: str | None = Field(None, description="hub, bundled or a mirror folder; --data overrides it")
-    base: str
+    base: str = Field(min_length=1)
     intermediate: str | list[str] = Field(
         description="intermediate task, or several; <task>@<language> is its translation"
     )
@@ -269,12 +269,14 @@ class Experiment(BaseModel):
         for target, evaluation in self.evaluation.items():
             if target not in self.targets:
                 raise ValueError(
-                    f"evaluation: {target!r} is not among the targets ({', '.join(self.targets)})"
+                    f"evaluation.{target}: {target!r} is not among the targets ({', '.join(self.targets)})"
                 )
-            for language in evaluation.languages or []:
+            for number, language in enumerate(evaluation.languages or []):
+                if evaluation.languages and language in evaluation.languages[:number]:
+                    raise ValueError(f"evaluation.{target}.languages: {language!r} is there twice; keep one")
                 if language not in TARGET_LANGUAGES[target]:
                     raise ValueError(
-                        f"evaluation: {target}: unknown language {language!r}; known are: "
+                        f"evaluation.{target}.languages: unknown language {language!r}; known are: "
                         f"{', '.join(TARGET_LANGUAGES[target])}"
                     )
         return self
@@ -293,12 +295,14 @@ def phases(experiment: Experiment) -> dict[str, Phase]:
         try:
             result[name] = Phase.model_validate(fields)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            defects = error.errors(include_url=False)
+            first = defects[0]
             known = (
                 f"; known are: {', '.join(Phase.model_fields)}" if first["type"] == "extra_forbidden" else ""
             )
             where = ".".join(map(str, ("training", name, *first["loc"])))
-            raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}{known}") from None
+            what = f"unknown field{known}" if known else explain_defect(defects)
+            raise ValueError(f"{where}: {what}") from None
     return result
 
 

@@ -20,6 +20,7 @@ SCHEMA_URL = "xscale/manifest.schema.json"
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DEVICE_PATTERN = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+SECRET_PATTERN = re.compile(r"(^|_)(token|api_?key|password|secret|auth)$", re.IGNORECASE)
 LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
 
 _strict = ConfigDict(extra="forbid", strict=True)
@@ -58,6 +59,19 @@ class Entry(BaseModel):
         description="of a local checkpoint's weights, config and tokenizer files",
     )
     note: str | None = Field(None, max_length=1000, description="a remark that the tables show")
+
+    @field_validator("model_args")
+    @classmethod
+    def _without_secrets(
+        cls, value: dict[str, str | int | float | bool | None]
+    ) -> dict[str, str | int | float | bool | None]:
+        for name, argument in value.items():
+            if SECRET_PATTERN.search(name) and isinstance(argument, str):
+                raise ValueError(
+                    f"{name!r} is a secret, which does not belong in a manifest or in results; set it in the environment "
+                    "(HF_TOKEN, OPENAI_API_KEY)"
+                )
+        return value
 
     @field_validator("id")
     @classmethod

@@ -12,11 +12,12 @@ from filelock import FileLock
 
 from harness_tasks.sources import resolve_source
 from harness_tasks.targets import TARGETS
+from xscale.base_models import resolve_base
 from xscale.errors import UserError
 from xscale.evaluation.runner import Selection, is_current, result_key
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.files import sha256_of_folder
-from xscale.manifest import LOCAL_MODEL, Entry, add_entries, read_manifest_or_empty
+from xscale.manifest import LOCAL_MODEL, Entry, add_entries, read_manifest_or_empty, refuse_remote_code
 from xscale.progress import say
 
 CHECKPOINTS = "checkpoints"
@@ -75,6 +76,7 @@ def train(recipes: Sequence[Recipe], workspace: Workspace) -> None:
         from xscale.training.phases import check_recipe, train_recipe
 
         for recipe in todo:
+            resolve_base(recipe.base)
             check_recipe(recipe)
         for recipe in todo:
             folder = workspace.checkpoints / recipe.id
@@ -85,13 +87,30 @@ def train(recipes: Sequence[Recipe], workspace: Workspace) -> None:
     _register(recipes, workspace)
 
 
-def evaluate(entries: Sequence[Entry], chosen: Selection, source: str, workspace: Workspace) -> list[str]:
-    """Evaluate the entries whose stored result does not count (any more); returns the ids that were evaluated."""
+def evaluate(
+    entries: Sequence[Entry],
+    chosen: Selection,
+    source: str,
+    workspace: Workspace,
+    *,
+    trust_remote_code: bool = False,
+) -> list[str]:
+    """Evaluate the entries whose stored result does not count (any more); returns the ids that were evaluated.
+
+    Raises `UserError` for an entry that would run the checkpoint's own code, unless `trust_remote_code`.
+    """
+    if not trust_remote_code:
+        refuse_remote_code(entries, workspace.manifest)
     done = []
     for entry in unevaluated(entries, chosen, source, workspace):
         from xscale.evaluation.runner import evaluate_entry
 
         workspace.results.mkdir(parents=True, exist_ok=True)
+        folder = workspace.results / entry.id
+        if folder.is_symlink():
+            raise UserError(
+                f"{folder}: a symbolic link; results are only written below {workspace.results}; remove it"
+            )
         with FileLock(workspace.results / f".{entry.id}.lock"):
             if not _is_evaluated(
                 entry, chosen, source, workspace

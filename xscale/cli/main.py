@@ -102,6 +102,12 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="documents a language (for a quick look)")
     ] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="let entries with trust_remote_code run the code that comes with them"
+        ),
+    ] = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -125,7 +131,7 @@ def evaluate(
             [f"evaluate {entry.id}" for entry in pipeline.unevaluated(entries, selection, source, work)]
         )
         return
-    pipeline.evaluate(entries, selection, source, work)
+    pipeline.evaluate(entries, selection, source, work, trust_remote_code=trust_remote_code)
     _print_board(manifest, ids=[entry.id for entry in entries])
 
 
