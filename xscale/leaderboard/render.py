@@ -55,7 +55,9 @@ def percent(value: float, signed: bool = False) -> str:
     """A share as percent with one decimal; "-" where undefined."""
     if math.isnan(value):
         return _NONE
-    rounded = round(100 * value, 1) + 0.0
+    rounded = (
+        round(100 * round(value, 6), 1) + 0.0
+    )  # from the figure that JSON has, so that both always agree
     return f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
 
 

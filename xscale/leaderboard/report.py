@@ -545,7 +545,7 @@ def _robustness_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
 
 
 def _line_words(line: scaling.Robustness) -> str:
-    base = visible(line.base if line.base is not None else "other models")
+    base = visible(line.base if line.base is not None else "other models", 100)
     if line.refused or line.slope is None or line.intercept is None:
         return f"{base}: no line, {line.refused}."
     slope = f"{line.slope.value:.2f} [{line.slope.low:.2f}, {line.slope.high:.2f}]"

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 from scipy.fft import irfft, next_fast_len
 
 Floats = npt.NDArray[Any]
@@ -143,7 +143,7 @@ def over_seeds(values: Floats, draws: Floats, seed: int = 0) -> Floats:
     spread = values.var(ddof=1) / count
     freedom = seed_freedom(count, float(np.nanvar(rows)), spread)
     noise = np.random.default_rng([seed, count]).standard_normal(draws.shape[1]) * math.sqrt(spread)
-    stretch = stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
+    stretch = 1.0 if math.isinf(freedom) else float(special.stdtrit(freedom, 0.975) / special.ndtri(0.975))
     return np.asarray(values.mean() + (rows + noise - values.mean()) * stretch)
 
 

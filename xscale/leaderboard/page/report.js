@@ -56,6 +56,7 @@ for (const form of document.querySelectorAll("form.filters")) {
     if (select.options.length < 3) select.parentElement.hidden = true;
   }
   form.addEventListener("input", apply);
+  form.addEventListener("change", apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   apply();
 }
@@ -64,6 +65,7 @@ for (const chooser of document.querySelectorAll("select[data-chooser]")) {
   const parts = [...document.querySelectorAll(`[data-choice="${chooser.dataset.chooser}"]`)];
   const apply = () => parts.forEach((part) => { part.hidden = part.dataset.name !== chooser.value; });
   chooser.addEventListener("input", apply);
+  chooser.addEventListener("change", apply);
   apply();
   const all = (open) => () => parts.forEach((part) => { if (open) part.hidden = false; });
   window.addEventListener("beforeprint", all(true));
