@@ -6,17 +6,23 @@ encoded as in training. One forward pass a document for an NLI classifier, one a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import (
+    AutoConfig,
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -24,9 +30,14 @@ from transformers.utils import logging as transformers_logging
 
 from xscale.encoding import NLI_LABELS, document_pairs
 from xscale.errors import UserError
-from xscale.progress import progress
+from xscale.evaluation.batches import batch_plan, padded
+from xscale.evaluation.journal import Journal
+from xscale.evaluation.tokens import Tokens, tokenised, tokenizer_fingerprint
+from xscale.progress import progress, say
 
 DEFAULT_TOKENS_A_BATCH = 8192
+Document = Mapping[str, Any]
+Batch = tuple[torch.Tensor, torch.Tensor]  # input ids and attention mask, (texts, length)
 
 
 class EncoderLM(LM):
@@ -35,10 +46,13 @@ class EncoderLM(LM):
     Arguments (`model_args`):
         pretrained: the checkpoint's folder. A folder without head folders is taken as a plain transformers
             sequence-classification checkpoint for XNLI, whose labels are matched by name.
-        tokens_a_batch: padded tokens in one forward pass (default 8192).
+        tokens_a_batch: padded tokens in one forward pass (default 8192); halved as often as memory runs out.
         batch_size, max_batch_size: taken for lm_eval's sake; batches are made by tokens.
         device: a torch device; CUDA when there is one unless given.
+        precision: fp32, bf16 (autocast, on CUDA only) or auto (default): bf16 on CUDA devices that have it, else fp32.
         label (optional): `label=0:entailment;1:neutral;2:contradiction` for checkpoints whose config has no names.
+
+    Under `accelerate launch` lm_eval gives each process its share of the documents, as with its own model types.
     """
 
     def __init__(
@@ -48,6 +62,7 @@ class EncoderLM(LM):
         batch_size: int | str | None = None,
         max_batch_size: int | None = None,
         tokens_a_batch: int = DEFAULT_TOKENS_A_BATCH,
+        precision: str = "auto",
         label: str | None = None,
         description: str | None = None,
     ) -> None:
@@ -55,34 +70,52 @@ class EncoderLM(LM):
         self.folder = Path(pretrained)
         if not self.folder.is_dir():
             raise UserError(f"model xscale: pretrained: no folder {pretrained!r}; check the path")
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._accelerator: Any = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            self._join_other_processes(device)
+        else:
+            self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.tokens_a_batch = int(tokens_a_batch)
+        self.precision = _precision(precision, self._device)
         self.label = label
         self.description = description or self.folder.name
         self.truncated: dict[str, int] = {}
+        self.journal_folder: Path | None = None  # where finished batches are kept, and what they are of
+        self.journal_key = ""
+        self._models: dict[str, PreTrainedModel] = {}
+        self._fitting = self.tokens_a_batch  # padded tokens that fit into memory, as far as is known
+
+    def preload(self, targets: Sequence[str]) -> EncoderLM:
+        """Read the heads' weights now instead of when they are needed; returns itself."""
+        for target in targets:
+            self._models[target] = load_model(head_of(self.folder, target, self.label))
+        return self
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """For each request the log-probability of its choice among the document's choices, and whether it is the best.
 
         Raises `UserError` for requests that are not of an xnli or xcopa document, or without a head for the target.
         """
-        by_document: dict[tuple[str, int], Mapping[str, Any]] = {}
+        documents: dict[tuple[str, int], Document] = {}
         for request in requests:
-            if not isinstance(request.doc, Mapping) or request.doc.get("target") not in ("xnli", "xcopa"):
-                raise UserError(
-                    f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
-                    "encoder checkpoints can only be scored on those"
-                )
-            by_document.setdefault((str(request.task_name), int(request.doc_id or 0)), request.doc)
-        answers: dict[tuple[str, int], torch.Tensor] = {}
-        for target in sorted({str(document["target"]) for document in by_document.values()}):
-            keys = [key for key, document in by_document.items() if document["target"] == target]
-            scores = self._score(target, [by_document[key] for key in keys])
-            answers |= dict(zip(keys, scores, strict=True))
+            key = (str(request.task_name), int(request.doc_id or 0))
+            if key not in documents:
+                if not isinstance(request.doc, Mapping) or request.doc.get("target") not in ("xnli", "xcopa"):
+                    raise UserError(
+                        f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
+                        "encoder checkpoints can only be scored on those"
+                    )
+                documents[key] = request.doc
+        answers: dict[tuple[str, int], tuple[list[float], int]] = {}
+        for target in sorted({str(document["target"]) for document in documents.values()}):
+            keys = [key for key, document in documents.items() if document["target"] == target]
+            scores = torch.log_softmax(self.logits(target, [documents[key] for key in keys]), dim=-1)
+            best = scores.argmax(dim=-1).tolist()
+            answers |= dict(zip(keys, zip(scores.tolist(), best, strict=True), strict=True))
         result = []
         for request in requests:
-            scores = answers[str(request.task_name), int(request.doc_id or 0)]
-            result.append((float(scores[request.idx]), bool(scores.argmax() == request.idx)))
+            values, highest = answers[str(request.task_name), int(request.doc_id or 0)]
+            result.append((values[request.idx], highest == request.idx))
         return result
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
@@ -95,90 +128,219 @@ class EncoderLM(LM):
 
     def get_model_info(self) -> dict[str, Any]:
         """What lm_eval writes into its results' config."""
-        return {"model_dtype": "float32", "truncated_pairs": dict(self.truncated)}
+        return {
+            "model_dtype": {"fp32": "float32", "bf16": "bfloat16 autocast"}[self.precision],
+            "device": str(self._device),
+            "truncated_pairs": dict(self.truncated),
+        }
 
-    def _score(self, target: str, documents: Sequence[Mapping[str, Any]]) -> list[torch.Tensor]:
-        """Log-probabilities, one tensor of shape (choices,) a document, in the documents' order."""
-        model, tokenizer, columns = load_head(self.folder, target, self.label)
-        model = model.to(self._device)
-        pairs = [pair for document in documents for pair in document_pairs(document)]
-        max_length = getattr(model.config, "xscale_max_length", None) or min(tokenizer.model_max_length, 512)
-        encoded = tokenizer(
-            [a for a, _ in pairs],
-            [b for _, b in pairs],
-            truncation="longest_first",
-            max_length=max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        self.truncated[target] = sum(len(ids) == max_length for ids in encoded)
-        logits = torch.empty(len(encoded), len(columns) if target == "xnli" else 1)
-        with (
-            progress(f"evaluate {self.description}: {target}", len(encoded)) as advance,
-            torch.inference_mode(),
-        ):
-            for batch in batches_by_tokens([len(ids) for ids in encoded], self.tokens_a_batch):
-                length = max(len(encoded[i]) for i in batch)
-                ids = torch.full((len(batch), length), tokenizer.pad_token_id)
-                for row, i in enumerate(batch):
-                    ids[row, : len(encoded[i])] = torch.tensor(encoded[i])
-                mask = (torch.arange(length) < torch.tensor([len(encoded[i]) for i in batch])[:, None]).long()
-                ids, mask = ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True)
-                if target == "xnli":
-                    output = model(input_ids=ids, attention_mask=mask).logits[:, columns]
-                else:  # the head scores one pair; its scores of a document's pairs are the choices' logits
-                    output = model(input_ids=ids[:, None], attention_mask=mask[:, None]).logits
-                logits[batch] = output.float().cpu()
-                advance(len(batch))
-        if target == "xcopa":
-            logits = logits.view(len(documents), -1)
-        return list(torch.log_softmax(logits, dim=-1))
+    def logits(self, target: str, documents: Sequence[Document]) -> torch.Tensor:
+        """Logits of the choices (float32, shape (documents, choices)), in the order of the documents and task's choices."""
+        work = prepare(head_of(self.folder, target, self.label), documents, self.tokens_a_batch)
+        self.truncated[target] = work.tokens.truncated
+        if work.tokens.truncated:
+            say(
+                f"{self.description}: {target}: {work.tokens.truncated} of {len(work.tokens.lengths)} texts were longer "
+                f"than {work.head.max_length} tokens and were cut"
+            )
+        with self.journal(work) as journal:
+            todo = [number for number in range(len(work.plan)) if number not in journal.done]
+            if todo:
+                model = self._models.pop(target, None)
+                model = load_model(work.head) if model is None else model
+                self._run(model.to(self._device), work, todo, journal)
+            return work.collect(journal)
+
+    def journal(self, work: Work) -> Journal:
+        """The journal of the work's batches; in memory only unless `journal_folder` is set."""
+        path = None
+        if self.journal_folder is not None:
+            part = f"-{self.rank}of{self.world_size}" if self.world_size > 1 else ""
+            path = self.journal_folder / f"{work.head.target}{part}.scores"
+        key = [self.journal_key, work.tokens.key, work.budget, self.precision, self._device.type]
+        return Journal(path, json.dumps(key))
+
+    def _run(self, model: PreTrainedModel, work: Work, todo: Sequence[int], journal: Journal) -> None:
+        label = f"evaluate {self.description}: {work.head.target}"
+        total = sum(len(work.plan[number]) for number in todo)
+        with progress(label, total) as advance, torch.inference_mode():
+            waiting: tuple[int, torch.Tensor] | None = (
+                None  # a GPU works on the next batch while one is fetched
+            )
+
+            def finish(number: int, scores: torch.Tensor) -> None:
+                journal.add(number, scores.float().cpu().numpy())
+                advance(len(work.plan[number]))
+
+            for number in todo:
+                batch = padded(work.tokens, work.plan[number], work.head.pad, pin=self._device.type == "cuda")
+                scores = self.forward(model, work.head, batch)
+                if waiting is not None:
+                    finish(*waiting)
+                    waiting = None
+                if self._device.type == "cuda":
+                    waiting = (number, scores)
+                else:
+                    finish(number, scores)
+            if waiting is not None:
+                finish(*waiting)
+
+    def forward(self, model: PreTrainedModel, head: Head, batch: Batch) -> torch.Tensor:
+        """The head's scores of a batch, shape (texts, columns); a batch that does not fit into memory is halved."""
+        texts, length = batch[0].shape
+        rows = max(1, self._fitting // length)
+        if texts > rows:
+            return torch.cat([self.forward(model, head, part) for part in _slices(batch, rows)])
+        try:
+            return self._call(model, head, *batch)
+        except RuntimeError as error:
+            if texts == 1 or not _is_out_of_memory(error):
+                raise
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._fitting = texts * length // 2
+        say(f"{self.description}: out of memory; going on with batches of {self._fitting} tokens")
+        return self.forward(model, head, batch)
+
+    def _call(
+        self, model: PreTrainedModel, head: Head, ids: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        ids, mask = ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            if head.target == "xnli":
+                return model(input_ids=ids, attention_mask=mask).logits[:, head.columns]
+            # the head scores one pair; its scores of a document's pairs are the choices' logits
+            return model(input_ids=ids[:, None], attention_mask=mask[:, None]).logits
+
+    def _join_other_processes(self, device: str | None) -> None:
+        from accelerate import Accelerator
+
+        self._accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available())
+        self._rank = self._accelerator.process_index
+        self._world_size = self._accelerator.num_processes
+        self._device = self._accelerator.device
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the model runs on."""
+        return self._device
+
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The processes' tensors, concatenated."""
+        return tensor if self._accelerator is None else self._accelerator.gather(tensor.reshape(-1))
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """The processes' objects on process `dst`, None on others."""
+        if self._accelerator is None:
+            return [obj]
+        received: list[Any] | None = [None] * self.world_size if self.rank == dst else None
+        torch.distributed.gather_object(obj, received, dst=dst)
+        return received
+
+    def barrier(self) -> None:
+        """Wait for the other processes."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
 
 
-def batches_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in batches of similar length, longest first, each of at most `budget` padded tokens (or one text)."""
-    batches: list[list[int]] = []
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            batches.append(batch)
-            batch = []
-        batch.append(i)
-    return [*batches, batch] if batch else batches
+@dataclass(frozen=True)
+class Head:
+    """A checkpoint's head for a target, without its weights.
+
+    `columns` are the columns of its logits in the order of the task's choices; `max_length` is in tokens.
+    """
+
+    folder: Path
+    target: str
+    config: PretrainedConfig
+    columns: list[int]
+    max_length: int
+    pad: int
 
 
-def load_head(
-    folder: Path, target: str, label: str | None = None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[int]]:
-    """A checkpoint's model and tokenizer for a target, and the columns of its logits in the order of the task's choices.
+@dataclass(frozen=True)
+class Work:
+    """Documents of one target made ready for a head: their tokens and the batches they are computed in."""
+
+    head: Head
+    documents: int
+    tokens: Tokens
+    budget: int
+    plan: list[np.ndarray]
+
+    def collect(self, journal: Journal) -> torch.Tensor:
+        """Logits of all finished batches, shape (documents, choices)."""
+        texts = len(self.tokens.lengths)
+        logits = torch.empty(texts, len(self.head.columns))
+        for number, batch in enumerate(self.plan):
+            values = torch.from_numpy(journal.done[number].astype(np.float32))
+            logits[torch.from_numpy(batch)] = values.view(len(batch), -1)
+        return logits.view(self.documents, -1) if self.head.target == "xcopa" else logits
+
+
+def prepare(head: Head, documents: Sequence[Document], budget: int) -> Work:
+    """Tokenise the documents (or find them tokenised) and plan the batches."""
+    pairs = [pair for document in documents for pair in document_pairs(document)]
+    tokens = tokenised(pairs, head.folder, head.max_length, lambda: load_tokenizer(head.folder))
+    return Work(head, len(documents), tokens, budget, batch_plan(tokens.lengths, budget))
+
+
+def head_of(folder: Path, target: str, label: str | None = None) -> Head:
+    """A checkpoint's head for a target.
 
     Raises `UserError` when there is no head for the target or its labels are not entailment, neutral, contradiction.
     """
+    has_heads = any((folder / name).is_dir() for name in ("xnli", "xcopa"))
+    place = folder / target if has_heads else folder
+    if not (place / "config.json").is_file():
+        raise UserError(
+            f"checkpoint {folder}: no head for {target} (no {place / 'config.json'}); train one, or leave {target} out"
+        )
+    try:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except Exception as error:  # damaged files make transformers raise a dozen unrelated types
+        raise _unloadable(place, error) from None
+    columns = nli_columns(config.id2label, place, label) if target == "xnli" else [0]
+    pad = getattr(config, "pad_token_id", None)
+    return Head(place, target, config, columns, _max_length(place, config), 0 if pad is None else int(pad))
+
+
+def load_model(head: Head) -> PreTrainedModel:
+    """The head's model in fp32, on the CPU. Raises `UserError` when its files are damaged or have no trained head."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    has_heads = any((folder / name).is_dir() for name in ("xnli", "xcopa"))
-    head = folder / target if has_heads else folder
-    if not (head / "config.json").is_file():
-        raise UserError(
-            f"checkpoint {folder}: no head for {target} (no {head / 'config.json'}); train one, or leave {target} out"
-        )
-    model_class = AutoModelForSequenceClassification if target == "xnli" else AutoModelForMultipleChoice
+    model_class = AutoModelForSequenceClassification if head.target == "xnli" else AutoModelForMultipleChoice
     try:
         model, report = model_class.from_pretrained(
-            head, dtype=torch.float32, output_loading_info=True, use_safetensors=True
+            head.folder, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
         )
-        tokenizer = AutoTokenizer.from_pretrained(head)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"checkpoint {head}: cannot be loaded ({str(error).splitlines()[0]}); restore or retrain it"
-        ) from None
+    except Exception as error:  # damaged files make transformers and safetensors raise a dozen unrelated types
+        raise _unloadable(head.folder, error) from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise UserError(
-            f"checkpoint {head}: has no weights for {', '.join(missing[:3])}; it has no trained head for {target}"
+            f"checkpoint {head.folder}: has no weights for {', '.join(missing[:3])}; it has no trained head for {head.target}"
         )
-    columns = nli_columns(model.config.id2label, head, label) if target == "xnli" else [0]
-    return model.eval(), tokenizer, columns
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a checkpoint's folder; one object for all checkpoints with the same tokenizer files.
+
+    Raises `UserError` when it cannot be loaded.
+    """
+    fingerprint = tokenizer_fingerprint(folder)
+    if fingerprint not in _tokenizers:
+        if not any(any(folder.glob(pattern)) for pattern in ("tokenizer.*", "vocab.*", "*.model")):
+            raise _unloadable(folder, "no tokenizer files")  # transformers would make an empty tokenizer up
+        try:
+            _tokenizers[fingerprint] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # damaged files make transformers raise a dozen unrelated types
+            raise _unloadable(folder, error) from None
+    return _tokenizers[fingerprint]
+
+
+_tokenizers: dict[str, PreTrainedTokenizerBase] = {}
 
 
 def nli_columns(id2label: Mapping[int, str], where: Path, label: str | None) -> list[int]:
@@ -197,3 +359,46 @@ def nli_columns(id2label: Mapping[int, str], where: Path, label: str | None) -> 
             "are needed: set id2label in its config.json, or model_args label=0:entailment;1:neutral;2:contradiction"
         )
     return [names[name] for name in NLI_LABELS]
+
+
+def _max_length(folder: Path, config: PretrainedConfig) -> int:
+    """What it was trained with, else what tokenizer and position embeddings allow, 512 at most."""
+    trained = getattr(config, "xscale_max_length", None)
+    if trained:
+        return int(trained)
+    limits = [512]
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        limits.append(int(settings.get("model_max_length") or 512))
+    except (OSError, ValueError):
+        pass
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and positions > 0:
+        # RoBERTa's positions begin after the padding token's id
+        offset = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0
+        limits.append(int(positions) - offset)
+    return min(limits)
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    if asked not in ("auto", "fp32", "bf16"):
+        raise UserError(f"model xscale: precision is fp32, bf16 or auto, not {asked!r}")
+    if asked == "bf16" and device.type != "cuda":
+        raise UserError("model xscale: precision bf16 is for CUDA devices; leave it out on others")
+    if asked == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return asked
+
+
+def _slices(batch: Batch, rows: int) -> Iterator[Batch]:
+    for first in range(0, len(batch[0]), rows):
+        yield batch[0][first : first + rows], batch[1][first : first + rows]
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _unloadable(folder: Path, error: Exception | str) -> UserError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return UserError(f"checkpoint {folder}: cannot be loaded ({reason}); restore or retrain it")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import logging
 import math
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from harness_tasks.rows import Options, data_record
-from harness_tasks.sources import resolve_source, source_name
-from harness_tasks.targets import TARGETS
+from harness_tasks.sources import mirror_folder, resolve_source, source_name
+from harness_tasks.targets import TARGETS, location
 from harness_tasks.tasks import TASK_VERSIONS, group_name, task_name, yaml_folder
 from xscale.errors import UserError
 from xscale.evaluation.predictions import PREDICTIONS, SCHEMA, read_predictions, write_predictions
@@ -27,7 +30,10 @@ Selection = Mapping[
     str, tuple[Sequence[str], int | None]
 ]  # target -> (languages, documents a language or None)
 
+Answer = tuple[Mapping[str, Any], list[float]]  # a document and the log-probability of each choice
+
 RESULTS = "results.json"
+PARTIAL = ".partial"  # in results/<id>/: what an evaluation under way has computed so far
 
 
 def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any]:
@@ -35,9 +41,10 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
 
     Raises `DataError` when the data is missing or is not the rows that the tasks were made for.
     """
-    options = Options(data=source)
     records = {
-        target: {language: data_record(target, language, options) for language in languages}
+        target: {
+            language: _record(target, language, source, _stamp(target, source)) for language in languages
+        }
         for target, (languages, _) in selection.items()
     }
     return {
@@ -74,27 +81,45 @@ def is_current(folder: Path, key: Mapping[str, Any]) -> bool:
 
 
 def evaluate_entry(
-    entry: Entry, selection: Selection, source: str, manifest: Path, results: Path
+    entry: Entry,
+    selection: Selection,
+    source: str,
+    manifest: Path,
+    results: Path,
+    model: Any = None,
 ) -> dict[str, Any]:
     """Evaluate an entry on the selected targets and languages and store the outcome in `results/<id>/`.
 
-    Returns lm_eval's results without samples. Raises `UserError` or `DataError` when model or data do not fit.
+    `model` is the entry's lm_eval model where it has been built already. Returns lm_eval's results without samples (in
+    all but the first of several processes: nothing). Raises `UserError` or `DataError` when model or data do not fit.
     """
     from lm_eval.evaluator import evaluate
     from lm_eval.utils import handle_non_serializable
 
     key = result_key(entry, selection, source)
     start = time.time()
-    model = build_model(entry, manifest)
+    folder = results / entry.id
+    model = build_model(entry, manifest) if model is None else model
+    model = keep_batches(model, folder / PARTIAL, key)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     outputs, tables = [], []
     for target, (languages, limit) in selection.items():
-        output = evaluate(model, load_tasks(target, tuple(languages), source), limit=limit, log_samples=True)
+        # of several processes the first collects the others' samples; one alone reads its own instances
+        tasks, shared = load_tasks(target, tuple(languages), source), model.world_size > 1
+        with _no_collector():
+            output = evaluate(model, tasks, limit=limit, log_samples=shared)
         if output is None:
-            continue  # another rank writes
-        samples = output.pop("samples")
-        tables += [_table(target, language, samples[task_name(target, language)]) for language in languages]
+            continue  # another process writes
+        samples = output.pop("samples", {})
+        for language in languages:
+            name = task_name(target, language)
+            answers = (
+                _from_samples(samples[name]) if shared else _from_instances(tasks["tasks"][name].instances)
+            )
+            tables.append(_table(target, language, answers))
         outputs.append(output)
+    if not outputs:
+        return {}
     merged = _merge(outputs) | {
         "config": {
             "model": entry.model,
@@ -107,19 +132,65 @@ def evaluate_entry(
         "total_evaluation_time_seconds": str(round(time.time() - start, 1)),
         "xscale": key,
     }
-    folder = results / entry.id
     text = json.dumps(merged, indent=2, default=handle_non_serializable, ensure_ascii=False)
     write_text(folder / RESULTS, text + "\n")
     write_predictions(folder / PREDICTIONS, pa.concat_tables(tables), key)
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     return merged
 
 
-@lru_cache(maxsize=8)
+def keep_batches(model: Any, folder: Path, key: Mapping[str, Any]) -> Any:
+    """Have the model keep finished batches in `folder`, so that an evaluation that was stopped goes on where it was."""
+    text = json.dumps(key, sort_keys=True)
+    if hasattr(model, "journal_folder"):
+        model.journal_folder, model.journal_key = folder, text
+        return model
+    from xscale.evaluation.kept_answers import KeptAnswersLM
+
+    return KeptAnswersLM(model, folder, text)
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without the cycle collector: it would walk through hundreds of thousands of requests again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@lru_cache(maxsize=128)
+def _record(target: str, language: str, source: str, stamp: object) -> dict[str, str]:
+    """`data_record`, which reads and hashes all rows, once for each state of the files."""
+    return data_record(target, language, Options(data=source))
+
+
+def _stamp(target: str, source: str) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of a target's test files in a folder, so that what is kept in memory follows changes."""
+    folder = mirror_folder(source)
+    if folder is None:
+        return ()
+    files = [folder / "membership.json"]
+    for language in TARGETS[target].languages:
+        dataset, config = location(target, language)
+        files += (folder / dataset / config).glob("test.*")
+    stats = [(path, path.stat()) for path in sorted(set(files)) if path.is_file()]
+    return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
 def load_tasks(target: str, languages: tuple[str, ...], source: str) -> Any:
     """lm_eval's task objects of a target, zero-shot; read once in a process, whatever the number of checkpoints.
 
     lm_eval's index of its own tasks is not built: it takes longer than a small evaluation.
     """
+    return _load_tasks(target, languages, source, _stamp(target, source))
+
+
+@lru_cache(maxsize=4)
+def _load_tasks(target: str, languages: tuple[str, ...], source: str, stamp: object) -> Any:
     from lm_eval.defaults import DEFAULT_OTHER_SEED
     from lm_eval.tasks import TaskManager
 
@@ -163,10 +234,9 @@ def build_model(entry: Entry, manifest: Path) -> Any:
 
     if entry.model.startswith("hf"):
         arguments["use_safetensors"] = True  # transformers would unpickle pytorch_model.bin otherwise
+    batch_size = arguments.pop("batch_size", None) or _default_batch_size(entry.model, arguments)
     try:
-        return get_model(entry.model).create_from_arg_obj(
-            arguments, {"batch_size": arguments.pop("batch_size", "auto")}
-        )
+        return get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
@@ -174,24 +244,50 @@ def build_model(entry: Entry, manifest: Path) -> Any:
         ) from None
 
 
-def _table(target: str, language: str, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """One language's samples as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
-    scores = [[float(response[0]) for response in sample["filtered_resps"]] for sample in samples]
+def _default_batch_size(model: str, arguments: Mapping[str, Any]) -> str | int:
+    """`auto` where lm_eval can find out what fits; it tries with the longest input, which takes minutes without a GPU."""
+    if model.startswith(("vllm", "sglang")):
+        return "auto"
+    if not model.startswith("hf"):
+        return 1  # servers: `num_concurrent` says how many requests at a time
+    import torch
+
+    on_gpu = torch.cuda.is_available() and arguments.get("device") != "cpu"
+    return "auto" if on_gpu else 16
+
+
+def _table(target: str, language: str, answers: Sequence[Answer]) -> pa.Table:
+    """One language's answers as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
+    scores = [row for _, row in answers]
     if not all(math.isfinite(score) for row in scores for score in row):
         raise UserError(
             f"{task_name(target, language)}: the model gives scores that are not numbers (NaN or infinite), so nothing is "
             "stored; its weights are damaged, or its precision is too low (dtype)"
         )
     columns = {
-        "target": [target] * len(samples),
-        "task": [task_name(target, language)] * len(samples),
-        "language": [language] * len(samples),
-        "row": [sample["doc"]["row"] for sample in samples],
-        "label": [sample["doc"]["label"] for sample in samples],
+        "target": [target] * len(answers),
+        "task": [task_name(target, language)] * len(answers),
+        "language": [language] * len(answers),
+        "row": [doc["row"] for doc, _ in answers],
+        "label": [doc["label"] for doc, _ in answers],
         "prediction": [max(range(len(row)), key=row.__getitem__) for row in scores],
         "logprobs": scores,
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _from_samples(samples: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    ordered = sorted(samples, key=lambda sample: sample["doc_id"])
+    return [(s["doc"], [float(response[0]) for response in s["filtered_resps"]]) for s in ordered]
+
+
+def _from_instances(instances: Sequence[Any]) -> list[Answer]:
+    """From lm_eval's requests, which carry their responses; a document's choices come in order."""
+    answers: dict[int, Answer] = {}
+    for instance in instances:
+        (response,) = instance.filtered_resps.values()
+        answers.setdefault(instance.doc_id, (instance.doc, []))[1].append(float(response[0]))
+    return list(answers.values())
 
 
 def _merge(outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

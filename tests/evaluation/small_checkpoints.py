@@ -1,0 +1,26 @@
+"""Checkpoints of a few thousand random weights, and what is evaluated of them."""
+
+from pathlib import Path
+
+SELECTION = {"xnli": (("en", "de", "sw"), 40), "xcopa": (("en", "qu"), 30)}
+
+
+def make_checkpoint(folder: Path, base: Path, seed: int = 1) -> Path:
+    """Heads for both targets over `base`, with random weights large enough for predictions of every class."""
+    import torch
+    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+
+    from xscale.encoding import NLI_LABELS
+
+    torch.manual_seed(seed)
+    for target, model_class, extra in (
+        ("xnli", AutoModelForSequenceClassification, {"id2label": dict(enumerate(NLI_LABELS))}),
+        ("xcopa", AutoModelForMultipleChoice, {}),
+    ):
+        model = model_class.from_pretrained(base, **extra)
+        for parameter in model.parameters():
+            if parameter.dim() == 2 and parameter.shape[0] < 1000:
+                torch.nn.init.normal_(parameter, std=0.5)
+        model.save_pretrained(folder / target)
+        AutoTokenizer.from_pretrained(base).save_pretrained(folder / target)
+    return folder

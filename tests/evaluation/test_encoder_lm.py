@@ -1,0 +1,199 @@
+"""The encoder model type against plain loops over the same documents."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_checkpoints import SELECTION
+from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+
+from harness_tasks.rows import Options, build_documents
+from xscale.errors import UserError
+from xscale.evaluation.encoder_lm import EncoderLM
+from xscale.evaluation.predictions import PREDICTIONS, read_predictions
+from xscale.evaluation.runner import evaluate_entry
+from xscale.manifest import Entry
+
+BUNDLED = Options(data="bundled")
+PREMISE_FIRST = {"cause": (1, 0), "effect": (0, 1)}
+
+
+def plain_loop(checkpoint: Path, target: str, language: str, limit: int) -> dict[int, list[float]]:
+    """Row -> log-probabilities, one document at a time, without anything of xscale's evaluation."""
+    model_class = AutoModelForSequenceClassification if target == "xnli" else AutoModelForMultipleChoice
+    model = model_class.from_pretrained(checkpoint / target, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint / target)
+    result = {}
+    for document in build_documents(target, language, "test", BUNDLED)[:limit]:
+        if target == "xnli":
+            inputs = tokenizer(
+                document["premise"], document["hypothesis"], truncation=True, return_tensors="pt"
+            )
+            del_types(inputs)
+            with torch.no_grad():
+                logits = model(**inputs).logits[0]
+        else:  # the cause comes before the effect
+            pairs = [(document["premise"], document[choice]) for choice in ("choice1", "choice2")]
+            a, b = PREMISE_FIRST[document["question"]]
+            inputs = tokenizer([(p[a], p[b]) for p in pairs], padding=True, return_tensors="pt")
+            del_types(inputs)
+            with torch.no_grad():
+                logits = model(**{k: v[None] for k, v in inputs.items()}).logits[0]
+        result[document["row"]] = torch.log_softmax(logits.double(), -1).tolist()
+    return result
+
+
+def del_types(inputs: dict) -> None:
+    inputs.pop("token_type_ids", None)
+
+
+def evaluate(checkpoint: Path, results: Path, selection: dict = SELECTION, **arguments: object) -> tuple:
+    entry = Entry(id="m", model="xscale", model_args={"pretrained": str(checkpoint), **arguments})
+    output = evaluate_entry(entry, selection, "bundled", results / "manifest.json", results)
+    return output, read_predictions(results / "m" / PREDICTIONS).table.to_pylist()
+
+
+def by_row(rows: list[dict]) -> dict:
+    return {(row["target"], row["language"], row["row"]): row for row in rows}
+
+
+def test_equal_to_an_unbatched_loop_and_to_a_count_by_hand(checkpoint: Path, tmp_path: Path) -> None:
+    output, rows = evaluate(checkpoint, tmp_path)
+    assert len(rows) == sum(len(languages) * limit for languages, limit in SELECTION.values())
+    assert len(Counter(row["prediction"] for row in rows if row["target"] == "xnli")) > 1
+    stored = by_row(rows)
+    for target, (languages, limit) in SELECTION.items():
+        for language in languages:
+            expected = plain_loop(checkpoint, target, language, limit)
+            correct: dict[str, list[bool]] = {"acc": []}
+            for document in build_documents(target, language, "test", BUNDLED)[:limit]:
+                row = stored[target, language, document["row"]]
+                np.testing.assert_allclose(row["logprobs"], expected[document["row"]], atol=1e-5)
+                assert row["prediction"] == int(np.argmax(expected[document["row"]]))
+                assert row["label"] == document["label"]
+                for name in ("acc", *(f"acc_{subset}" for subset in document["subsets"])):
+                    correct.setdefault(name, []).append(row["prediction"] == document["label"])
+            scores = output["results"][f"{target}_ood_{language}"]
+            assert {"acc", "acc_id", "acc_ood"} <= set(correct)
+            for name, hits in correct.items():
+                assert scores[f"{name},none"] == pytest.approx(sum(hits) / len(hits))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "selection"),
+    [
+        ({"tokens_a_batch": 1}, SELECTION),
+        ({"tokens_a_batch": 150}, SELECTION),
+        ({}, {"xcopa": (("qu", "en"), 30), "xnli": (("sw", "en", "de"), 40)}),
+        ({}, {"xnli": (("de",), 7)}),
+    ],
+    ids=["one at a time", "small batches", "another order", "fewer documents"],
+)
+def test_batches_order_and_limit_change_no_prediction(
+    checkpoint: Path, tmp_path: Path, arguments: dict, selection: dict
+) -> None:
+    reference = by_row(evaluate(checkpoint, tmp_path / "a")[1])
+    other = by_row(evaluate(checkpoint, tmp_path / "b", selection, **arguments)[1])
+    assert len(other) == sum(len(languages) * limit for languages, limit in selection.values())
+    for key, row in other.items():
+        np.testing.assert_allclose(row["logprobs"], reference[key]["logprobs"], atol=1e-5)
+        assert row["prediction"] == reference[key]["prediction"]
+
+
+def copy_with_labels(checkpoint: Path, folder: Path, names: list[str], order: list[int]) -> Path:
+    """The XNLI head with its output columns in another order."""
+    shutil.copytree(checkpoint / "xnli", folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.no_grad():
+        model.classifier.weight.copy_(model.classifier.weight[order].clone())
+        model.classifier.bias.copy_(model.classifier.bias[order].clone())
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: i for i, name in enumerate(names)}
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_labels_are_matched_by_name(checkpoint: Path, tmp_path: Path) -> None:
+    selection = {"xnli": (("en",), 30)}
+    reference = evaluate(checkpoint, tmp_path / "a", selection)[1]
+    names = ["Contradiction", "ENTAILMENT", "neutral"]
+    plain = copy_with_labels(checkpoint, tmp_path / "plain", names, [2, 0, 1])
+    other = evaluate(plain, tmp_path / "b", selection)[1]
+    for row, expected in zip(other, reference, strict=True):
+        np.testing.assert_allclose(row["logprobs"], expected["logprobs"], atol=1e-6)
+    unnamed = copy_with_labels(checkpoint, tmp_path / "unnamed", ["LABEL_0", "LABEL_1", "LABEL_2"], [2, 0, 1])
+    with pytest.raises(UserError, match="LABEL_0.*id2label"):
+        evaluate(unnamed, tmp_path / "c", selection)
+    told = evaluate(unnamed, tmp_path / "d", selection, label="0:contradiction;1:entailment;2:neutral")[1]
+    assert [row["prediction"] for row in told] == [row["prediction"] for row in reference]
+
+
+def test_truncated_texts_are_counted(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "short"
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "xnli/config.json").read_text())
+    documents = build_documents("xnli", "en", "test", BUNDLED)[:40]
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint / "xnli")
+    lengths = [len(tokenizer(doc["premise"], doc["hypothesis"])["input_ids"]) for doc in documents]
+    limit = sorted(lengths)[20]  # some texts have just this length: they are not cut
+    (folder / "xnli/config.json").write_text(json.dumps(config | {"xscale_max_length": limit}))
+    output, _ = evaluate(folder, tmp_path, {"xnli": (("en",), 40)})
+    assert output["config"]["truncated_pairs"] == {"xnli": sum(length > limit for length in lengths)}
+    assert 0 < sum(length > limit for length in lengths) < sum(length >= limit for length in lengths)
+
+
+def test_other_tasks_and_missing_heads_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    from lm_eval.api.instance import Instance
+
+    model = EncoderLM(str(checkpoint), device="cpu")
+    for document in ({"question": "?"}, {"target": "other"}, "text"):
+        request = Instance("loglikelihood", document, ("", "a"), 0, metadata=("arc", 0, 1))
+        with pytest.raises(UserError, match="'arc' is not an xnli_ood or xcopa_ood task"):
+            model.loglikelihood([request])
+    with pytest.raises(UserError, match="multiple-choice"):
+        model.generate_until([])
+    shutil.copytree(checkpoint / "xnli", tmp_path / "one/xnli")
+    with pytest.raises(UserError, match="no head for xcopa"):
+        evaluate(tmp_path / "one", tmp_path, {"xcopa": (("en",), 3)})
+
+
+def test_a_head_that_was_never_trained_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "base")
+    config = json.loads((tmp_path / "base/config.json").read_text())
+    config["id2label"] = {"0": "entailment", "1": "neutral", "2": "contradiction"}
+    (tmp_path / "base/config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="no trained head for xnli"):
+        evaluate(tmp_path / "base", tmp_path, {"xnli": (("en",), 3)})
+
+
+def test_batches_are_halved_when_memory_runs_out(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = by_row(evaluate(checkpoint, tmp_path / "a")[1])
+    called = []
+    real = EncoderLM._call
+
+    def limited(
+        self: EncoderLM, model: object, head: object, ids: torch.Tensor, mask: torch.Tensor
+    ) -> object:
+        called.append(ids.numel())
+        if ids.numel() > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, model, head, ids, mask)
+
+    monkeypatch.setattr(EncoderLM, "_call", limited)
+    other = by_row(evaluate(checkpoint, tmp_path / "b")[1])
+    assert sum(size > 300 for size in called) < 8  # found out once, not for every batch
+    for key, row in other.items():
+        np.testing.assert_allclose(row["logprobs"], reference[key]["logprobs"], atol=1e-5)
+
+
+def test_precision_is_checked(checkpoint: Path) -> None:
+    assert EncoderLM(str(checkpoint), device="cpu").precision == "fp32"
+    for wrong in ("bf16", "fp8"):
+        with pytest.raises(UserError, match="precision"):
+            EncoderLM(str(checkpoint), device="cpu", precision=wrong)
