@@ -44,30 +44,19 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
     """
     entries = read_manifest(workspace.manifest).entries
     findings = []
-    for entry in entries:
-        sound = True
-        try:
-            folder = checkpoint_folder(entry, workspace.manifest)
-            if folder is not None and entry.sha256:
-                say(f"hashing {entry.id}")
-                if sha256_of_folder(folder) != entry.sha256:
-                    sound = False
-                    findings.append(
-                        f"{entry.id}: files in {folder} differ from their sha256; restore or train them again"
-                    )
-        except UserError as error:
-            sound = False
-            findings.append(str(error))
+    for listed in entries:
+        entry, defects = _checkpoint_defects(listed, workspace)
+        findings += defects
         results = workspace.results / entry.id
         if not results.exists():
             continue
-        defects = result_defects(entry, results)
-        if deep and sound and not defects:
-            defects = _evaluated_again(entry, results, workspace)
-        if defects and fix:
-            _set_aside(results, defects[0])
+        in_result = result_defects(entry, results)
+        if deep and not defects and not in_result:
+            in_result = _evaluated_again(entry, results, workspace)
+        if in_result and fix:
+            _set_aside(results, in_result[0])
         else:
-            findings += defects
+            findings += in_result
     known = {entry.id for entry in entries}
     for place in (workspace.checkpoints, workspace.results):
         findings += [
@@ -81,6 +70,21 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
         else:
             findings.append(f"{path}: left by a process that was stopped; `xscale check --fix` removes it")
     return findings
+
+
+def _checkpoint_defects(entry: Entry, workspace: Workspace) -> tuple[Entry, list[str]]:
+    """The entry, with the hash of a local folder where it has none, and what is wrong with its files."""
+    try:
+        folder = checkpoint_folder(entry, workspace.manifest)
+    except UserError as error:
+        return entry, [str(error)]
+    if folder is None:
+        return entry, []
+    say(f"hashing {entry.id}")
+    digest = sha256_of_folder(folder)
+    if entry.sha256 not in (None, digest):
+        return entry, [f"{entry.id}: files in {folder} differ from their sha256; restore or train them again"]
+    return entry.model_copy(update={"sha256": digest}), []
 
 
 def result_defects(entry: Entry, folder: Path) -> list[str]:

@@ -17,7 +17,14 @@ from xscale.errors import UserError
 from xscale.evaluation.runner import Selection, is_current, result_key
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.files import sha256_of_folder
-from xscale.manifest import LOCAL_MODEL, Entry, add_entries, read_manifest_or_empty, refuse_remote_code
+from xscale.manifest import (
+    LOCAL_MODEL,
+    Entry,
+    add_entries,
+    checkpoint_folder,
+    read_manifest_or_empty,
+    refuse_remote_code,
+)
 from xscale.progress import say
 
 CHECKPOINTS = "checkpoints"
@@ -125,14 +132,26 @@ def evaluate(
 def unevaluated(
     entries: Sequence[Entry], chosen: Selection, source: str, workspace: Workspace
 ) -> list[Entry]:
-    """The entries whose stored result does not count. Those fine-tuned on none of the targets are named and left out."""
+    """The entries whose stored result does not count. Those fine-tuned on none of the targets are named and left out.
+
+    Local ones come with the hash of their files, also where the manifest has none.
+    """
     todo = []
-    for entry in entries:
+    for entry in (_hashed(entry, workspace) for entry in entries):
         if not _selection_of(entry, chosen):
             say(f"{entry.id}: fine-tuned on none of {', '.join(chosen)}; left out")
         elif not _is_evaluated(entry, chosen, source, workspace):
             todo.append(entry)
     return todo
+
+
+def _hashed(entry: Entry, workspace: Workspace) -> Entry:
+    """With the hash of its files where the manifest has none, so that changed weights never keep an old result."""
+    if entry.sha256 is None:
+        folder = checkpoint_folder(entry, workspace.manifest)
+        if folder is not None:
+            return entry.model_copy(update={"sha256": sha256_of_folder(folder)})
+    return entry
 
 
 def _selection_of(entry: Entry, chosen: Selection) -> Selection:
