@@ -160,10 +160,17 @@ def _update(optimizer: torch.optim.Optimizer, rate: float, max_gradient_norm: fl
 
 def _checkpoint_gradients(models: torch.nn.ModuleList, on: bool) -> None:
     for model in models:
+        # older transformers have only the second names, newer ones warn about them
+        enable = (
+            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        )
+        disable = (
+            getattr(model, "activation_checkpointing_disable", None) or model.gradient_checkpointing_disable
+        )
         if on:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            enable({"use_reentrant": False})
         else:
-            model.gradient_checkpointing_disable()
+            disable()
 
 
 def _copy(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
