@@ -137,19 +137,38 @@ def test_letters_are_shared_exactly_by_those_that_cannot_be_told_apart(seed: int
 
 
 def test_one_seed_adds_nothing_and_several_widen() -> None:
-    draws = np.random.default_rng(0).normal(0.5, 0.01, (3, 5000))
-    assert (st.over_seeds(np.array([0.5]), draws[:1]) == draws[0]).all()
-    narrow = st.intervals(st.over_seeds(np.array([0.5, 0.5, 0.5]), draws), 1000)
-    wide = st.intervals(st.over_seeds(np.array([0.4, 0.5, 0.6]), draws), 1000)
-    t_interval = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
-    assert np.ptp(narrow) < 0.03
-    assert np.ptp(wide) / 2 == pytest.approx(t_interval, rel=0.1)
+    rows = np.random.default_rng(0).normal(0, 0.01, 5000)
+    assert (st.over_seeds(np.array([0.5]), rows[None] + 0.5) == rows + 0.5).all()
+    alike, apart = np.array([0.5, 0.5, 0.5]), np.array([0.4, 0.5, 0.6])
+    narrow, wide = (
+        st.intervals(st.over_seeds(values, values[:, None] + rows), 1000) for values in (alike, apart)
+    )
+    assert np.ptp(narrow) == pytest.approx(2 * 1.96 * 0.01, rel=0.05)
+    assert np.ptp(wide) / 2 == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3), rel=0.1)
+
+
+def test_noise_of_items_is_not_counted_as_noise_of_seeds() -> None:
+    """Three seeds of one accuracy, each answering on its own luck: what they differ by is all in the rows."""
+    rng = np.random.default_rng(1)
+    right = (rng.random((3, 4000)) < 0.6).T
+    parts = st.seed_parts(right.mean(axis=0), st.bootstrap_means(right, st.draw_counts(4000, 2000)))
+    assert parts.rows == pytest.approx(0.24 / 4000 / 3, rel=0.15)
+    assert parts.seeds < 0.24 / 4000 / 3
+    values = right.mean(axis=0) + np.array([-0.1, 0, 0.1])
+    parts = st.seed_parts(
+        values,
+        st.bootstrap_means(right, st.draw_counts(4000, 2000)) + values[:, None] - right.mean(0)[:, None],
+    )
+    assert parts.seeds == pytest.approx(0.01 / 3, rel=0.1)
+    assert parts.freedom == pytest.approx(2, rel=0.05)
 
 
 def test_seeds_p_without_row_noise_is_the_t_test() -> None:
     deltas = np.array([0.02, 0.05, 0.03])
-    assert st.seeds_p(deltas, 0.0) == pytest.approx(stats.ttest_1samp(deltas, 0).pvalue)
-    assert st.seeds_p(deltas, 1e-3) > st.seeds_p(deltas, 0.0)
+    still = np.repeat(deltas[:, None], 100, axis=1)
+    assert st.seeds_p(deltas, still) == pytest.approx(stats.ttest_1samp(deltas, 0).pvalue)
+    noisy = still + np.random.default_rng(0).normal(0, 0.03, 100)
+    assert st.seeds_p(deltas, noisy) > st.seeds_p(deltas, still)
 
 
 def test_a_document_interval_is_too_narrow_on_parallel_items() -> None:

@@ -618,7 +618,7 @@ def _examples(part: _Part, results: Sequence[Result], texts: bool) -> list[dict[
     rows: list[Mapping[str, Any]] | None = None
     problem = ""
     if texts:
-        rows, problem = _texts(panel, results)
+        rows, problem = english_rows(panel, results)
     for ladder in scaling.ladders(panel)[:3]:
         sizes = list(ladder.sizes)
         if sizes[0] != 0:
@@ -661,7 +661,7 @@ def _examples(part: _Part, results: Sequence[Result], texts: bool) -> list[dict[
     return found
 
 
-def _texts(panel: Panel, results: Sequence[Result]) -> tuple[list[Mapping[str, Any]] | None, str]:
+def english_rows(panel: Panel, results: Sequence[Result]) -> tuple[list[Mapping[str, Any]] | None, str]:
     """The English test rows that the panel was evaluated on, or None and why they cannot be shown."""
     none = "Texts are not shown: "
     for result in results:

@@ -123,38 +123,61 @@ def proportion_intervals(values: Floats, draws: Floats, clusters: int, level: fl
     return bounds
 
 
+class SeedParts(NamedTuple):
+    """Variance of a mean over k seeds: of the rows, of the seeds beyond the rows, and t's degrees of
+    freedom.
+    """
+
+    rows: float
+    seeds: float
+    freedom: float
+
+
+def seed_parts(values: Floats, draws: Floats) -> SeedParts:
+    """Split the variance of a mean over k ≥ 2 seeds; `values` (k,) on the rows as they are, `draws` (k,
+    draws).
+
+    Model: figure of seed s = μ + A_s + B + E_s, where A is the seed, B the choice of rows for all seeds and
+    E its interaction. The draws' mean over seeds has the variance of B + ΣE/k. The variance s² of the
+    values is that of A + E, and E's is the variance between seeds of the draws' deviations, so the seeds'
+    part is max(0, s² − var(E))/k. Degrees of freedom ν = (k−1)·(rows + seeds)/(s²/k), at least k−1.
+    Satterthwaite's formula squares that ratio, but s² of 3 seeds is so uncertain itself that its intervals
+    cover as little as 92%; Behrens and Fisher's cover 98%.
+    """
+    values, draws = np.asarray(values, float), np.asarray(draws, float)
+    count = len(values)
+    between = float(values.var(ddof=1))
+    rows = float(np.nanvar(draws.mean(axis=0)))
+    interaction = float(np.nanmean((draws - values[:, None]).var(axis=0, ddof=1)))
+    seeds = max(0.0, between - interaction) / count
+    freedom = (count - 1) * (rows + seeds) / (between / count) if between > 0 else math.inf
+    return SeedParts(rows, seeds, max(freedom, count - 1.0))
+
+
 def over_seeds(values: Floats, draws: Floats, seed: int = 0) -> Floats:
     """Draws of the mean over k seeds, with the seeds' own spread on top of the rows': shape (draws,).
 
     `values` (k,) are the seeds' figures on the rows as they are, `draws` (k, draws) the same on resampled
-    rows. A draw is the mean over seeds on resampled rows plus a normal deviate of standard error s/√k, s²
-    being the variance of `values`; deviations from the mean are then stretched by t(ν)/z at 97.5%, ν as in
-    `seed_freedom`. With one seed there is no spread to add.
+    rows. A draw is the mean over seeds on resampled rows plus a normal deviate with the variance of the
+    seeds' part (`seed_parts`); deviations from the mean are then stretched by t(ν)/z at 97.5%. With one
+    seed there is nothing to add.
 
     Drawing k seeds with replacement is the textbook form of the two-level bootstrap, but with the 3 to 5
-    seeds that people train it is too narrow: the variance is short by (k−1)/k, and few seeds need t. In the
-    simulation of docs/statistics.md its 95% intervals cover 77% with 3 seeds, these cover 94% to 97%.
+    seeds that people train it is too narrow: the variance is short by (k−1)/k, and few seeds need t.
+    docs/statistics.md has the simulation of both.
     """
     values, draws = np.asarray(values, float), np.asarray(draws)
-    count = len(values)
     rows = draws.mean(axis=0)
-    if count < 2:
+    if len(values) < 2:
         return rows
-    spread = values.var(ddof=1) / count
-    freedom = seed_freedom(count, float(np.nanvar(rows)), spread)
-    noise = np.random.default_rng([seed, count]).standard_normal(draws.shape[1]) * math.sqrt(spread)
-    stretch = 1.0 if math.isinf(freedom) else float(special.stdtrit(freedom, 0.975) / special.ndtri(0.975))
+    parts = seed_parts(values, draws)
+    noise = np.random.default_rng([seed, len(values)]).standard_normal(len(rows)) * math.sqrt(parts.seeds)
+    stretch = (
+        1.0
+        if math.isinf(parts.freedom)
+        else float(special.stdtrit(parts.freedom, 0.975) / special.ndtri(0.975))
+    )
     return np.asarray(values.mean() + (rows + noise - values.mean()) * stretch)
-
-
-def seed_freedom(count: int, row_variance: float, seed_variance: float) -> float:
-    """Degrees of freedom ν = (k−1)·(V_rows + V_seeds)/V_seeds of a mean over k seeds, V_seeds = s²/k.
-
-    k−1 where seeds make all of the variance, without bound where they make none. Satterthwaite's formula
-    squares the ratio, and covers as little as 92% for 3 seeds because s² is itself so uncertain; Behrens
-    and Fisher's solution covers up to 98%.
-    """
-    return math.inf if seed_variance <= 0 else (count - 1) * (row_variance + seed_variance) / seed_variance
 
 
 def sign_flip_p(differences: npt.NDArray[np.integer[Any]]) -> float:
@@ -194,20 +217,18 @@ def sign_flip_p(differences: npt.NDArray[np.integer[Any]]) -> float:
     return float(min(1.0, max(2 * tail if observed else 1.0, LEAST_P)))
 
 
-def seeds_p(values: Floats, row_variance: float) -> float:
+def seeds_p(values: Floats, draws: Floats) -> float:
     """Two-sided p-value that a mean of k seeds' paired deltas is 0, for seeds *and* rows as samples.
 
-    t = mean / √(row_variance + s²/k), `row_variance` being the variance of the mean over resampled rows,
-    with the degrees of freedom of `seed_freedom`, as the intervals have. A permutation over k seeds has no
-    value below 2^(1−k), so it could never tell anything for the usual 3.
+    t = mean / √(rows + seeds) with the variances and degrees of freedom of `seed_parts`, as the intervals
+    have. A permutation over k seeds has no value below 2^(1−k), so it could never tell anything for the
+    usual 3.
     """
-    values = np.asarray(values, float)
-    spread = float(values.var(ddof=1)) / len(values)
-    total, mean = row_variance + spread, abs(float(values.mean()))
+    parts, mean = seed_parts(values, draws), abs(float(np.mean(values)))
+    total = parts.rows + parts.seeds
     if total == 0:
         return 1.0 if mean == 0 else LEAST_P
-    freedom = seed_freedom(len(values), row_variance, spread)
-    return float(max(2 * stats.t.sf(mean / math.sqrt(total), freedom), LEAST_P))
+    return float(max(2 * stats.t.sf(mean / math.sqrt(total), parts.freedom), LEAST_P))
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:

@@ -481,7 +481,7 @@ def paired_delta(
         right = bootstrap.right(languages)
         p = st.sign_flip_p((right[mine[0]].astype(int) - right[base[0]])[mask])
     else:
-        p = st.seeds_p(deltas, float(np.nanvar(delta_draws.mean(axis=0))))
+        p = st.seeds_p(deltas, delta_draws)
     return Delta(found.value, found.low, found.high, p, p, bootstrap.panel.ids[base[0]])
 
 
