@@ -26,7 +26,8 @@ def make_predictions() -> None:
     """Two ladders of two seeds on 90 rows in 4 languages, one checkpoint on fewer rows, one without a result."""
     rng = np.random.default_rng(2024)
     item = rng.standard_normal((90, 1))
-    entries = ladder((0, 64, 512), seeds=(0, 1)) + [
+    entries = [
+        *ladder((0, 64, 512), seeds=(0, 1)),
         entry("other-rows", size=64, intermediate=["snli"], baseline="snli-0-s0", seed=3),
         entry(
             "elsewhere",
