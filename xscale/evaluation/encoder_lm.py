@@ -312,9 +312,15 @@ def load_model(head: Head) -> PreTrainedModel:
     model_class = AutoModelForSequenceClassification if head.target == "xnli" else AutoModelForMultipleChoice
     try:
         model, report = model_class.from_pretrained(
-            head.folder, dtype=torch.float32, output_loading_info=True, use_safetensors=True, trust_remote_code=False
+            head.folder,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
-    except Exception as error:  # damaged files make transformers and safetensors raise a dozen unrelated types
+    except (
+        Exception
+    ) as error:  # damaged files make transformers and safetensors raise a dozen unrelated types
         raise _unloadable(head.folder, error) from None
     missing = sorted(report["missing_keys"])
     if missing:

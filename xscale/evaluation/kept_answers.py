@@ -10,6 +10,7 @@ import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
+from xscale.errors import UserError
 from xscale.evaluation.journal import Journal
 from xscale.progress import progress, say
 
@@ -94,15 +95,23 @@ class KeptAnswersLM(LM):
             self.model.batch_size_per_gpu = next(iter(found.values()))
 
     def _count_truncated(self, target: str, requests: list[Instance]) -> None:
-        """How many requests have more tokens than the model takes, where it tells its length and has a tokenizer."""
+        """How many requests have more tokens than the model takes, where it tells its length and has a tokenizer.
+
+        Raises `UserError` where a choice alone, of which nothing may be cut, has more.
+        """
         try:
             longest = int(self.model.max_length)
             # a text has hardly more tokens than bytes: only these can be too long
-            texts = ["".join(request.args) for request in requests]
-            long = [text for text in texts if len(text.encode()) >= longest]
-            count = sum(len(self.model.tok_encode(text)) > longest for text in long)
+            long = [request.args for request in requests if len("".join(request.args).encode()) >= longest]
+            count = sum(len(self.model.tok_encode("".join(args))) > longest for args in long)
+            impossible = sum(len(self.model.tok_encode(args[1])) > longest for args in long)
         except (AttributeError, NotImplementedError, TypeError, ValueError):
             return
+        if impossible:
+            raise UserError(
+                f"{target}: {impossible} of {len(requests)} choices alone are longer than the {longest} tokens that the "
+                "model takes; evaluate it on other tasks or raise max_length in its model_args"
+            )
         self.truncated[target] = count
         if count:
             say(

@@ -1,0 +1,207 @@
+"""lm_eval's own model types through the same path: a causal LM on disk, and a server."""
+
+import json
+import math
+import threading
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness_tasks.rows import Options, build_documents
+from harness_tasks.xcopa import doc_to_choice, doc_to_text
+from xscale.errors import UserError
+from xscale.evaluation import kept_answers
+from xscale.evaluation.predictions import PREDICTIONS, read_predictions
+from xscale.evaluation.runner import evaluate_entry
+from xscale.manifest import Entry, make_entry
+
+SELECTION = {"xcopa": (("en", "it"), 12), "xnli": (("en",), 6)}
+
+
+@pytest.fixture(scope="module")
+def causal_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of one layer with random weights over bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("lm")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(
+        models.BPE({c: i for i, c in enumerate(["<|endoftext|>", *alphabet])}, [], unk_token=None)
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>"
+    )
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=257, n_positions=256, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    model = GPT2LMHeadModel(config)
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def evaluate(entry: Entry, folder: Path, selection: dict = SELECTION) -> tuple[dict, list[dict]]:
+    output = evaluate_entry(entry, selection, "bundled", folder / "manifest.json", folder)
+    return output, read_predictions(folder / entry.id / PREDICTIONS).table.to_pylist()
+
+
+def lm_entry(folder: Path, tmp_path: Path, **arguments: object) -> Entry:
+    text = ",".join(f"{k}={v}" for k, v in {"pretrained": folder, "device": "cpu", **arguments}.items())
+    return make_entry(
+        tmp_path / "m.json",
+        model="hf",
+        model_args=text,
+        id="lm",
+        base=None,
+        intermediate=[],
+        size=None,
+        seed=None,
+        baseline=None,
+        note=None,
+    )
+
+
+def test_a_causal_lm_on_disk(causal_lm: Path, tmp_path: Path) -> None:
+    """Log-likelihoods of XCOPA's choices against a loop over single texts."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _, rows = evaluate(lm_entry(causal_lm, tmp_path, dtype="float32"), tmp_path)
+    stored = {(row["language"], row["row"]): row for row in rows if row["target"] == "xcopa"}
+    model = AutoModelForCausalLM.from_pretrained(causal_lm, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(causal_lm)
+    for language in ("en", "it"):
+        for document in build_documents("xcopa", language, "test", Options(data="bundled"))[:12]:
+            expected = []
+            for choice in doc_to_choice(document):
+                context = tokenizer(doc_to_text(document))["input_ids"]
+                whole = tokenizer(doc_to_text(document) + " " + choice, return_tensors="pt")["input_ids"]
+                with torch.no_grad():
+                    logprobs = torch.log_softmax(model(whole).logits[0].double(), -1)
+                places = range(len(context), whole.shape[1])
+                expected.append(sum(float(logprobs[i - 1, whole[0, i]]) for i in places))
+            row = stored[language, document["row"]]
+            np.testing.assert_allclose(row["logprobs"], expected, rtol=1e-5, atol=1e-4)
+            assert row["prediction"] == int(np.argmax(expected))
+
+
+def test_parts_and_an_interruption_change_nothing(
+    causal_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.models.huggingface import HFLM
+
+    entry = lm_entry(causal_lm, tmp_path, dtype="float32", batch_size=1)
+    reference = evaluate(entry, tmp_path / "whole")[1]
+    monkeypatch.setattr(kept_answers, "DOCUMENTS_A_PART", 5)
+    real, asked = HFLM.loglikelihood, []
+
+    def ask(self: object, requests: list, **kwargs: object) -> object:
+        if len(asked) == 3:
+            asked.append(0)
+            raise KeyboardInterrupt
+        asked.append(len(requests))
+        return real(self, requests, **kwargs)
+
+    monkeypatch.setattr(HFLM, "loglikelihood", ask)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(entry, tmp_path / "stopped")
+    assert evaluate(entry, tmp_path / "stopped")[1] == reference
+    assert sum(asked) == 24 * 2 + 6 * 3  # each request once
+
+
+def test_requests_that_are_too_long_are_counted(causal_lm: Path, tmp_path: Path) -> None:
+    entry = lm_entry(causal_lm, tmp_path, max_length=60)
+    output, _ = evaluate(entry, tmp_path, {"xcopa": SELECTION["xcopa"]})
+    long = 0
+    for language in ("en", "it"):
+        for document in build_documents("xcopa", language, "test", Options(data="bundled"))[:12]:
+            long += sum(
+                len(f"{doc_to_text(document)} {choice}".encode()) > 60 for choice in doc_to_choice(document)
+            )
+    assert long and output["config"]["truncated_requests"]["xcopa"] == long
+    with pytest.raises(UserError, match="choices alone are longer than the 60 tokens"):
+        evaluate(entry, tmp_path, {"xnli": (("en",), 6)})
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    for model, arguments in (("hf", {"pretrained": "./nothing"}), ("no-such-type", {})):
+        entry = Entry(id="x", model=model, model_args=arguments)
+        with pytest.raises(UserError, match="'x'"):
+            evaluate(entry, tmp_path)
+
+
+def score(text: str) -> float:
+    """What the test's server says of a text: something that depends on nothing else."""
+    return -(zlib.crc32(text.encode()) % 1000) / 100
+
+
+class CompletionServer(BaseHTTPRequestHandler):
+    """Enough of an OpenAI-compatible server: echoes prompts, a token a character, the score on the last one."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+        prompts = ["".join(map(chr, p)) if isinstance(p, list) else p for p in prompts]
+        assert body["echo"] and body["logprobs"]
+        choices = []
+        for index, prompt in enumerate(prompts):
+            values = [0.0] * (len(prompt) - 1) + [score(prompt), -1.0]  # the last one is the generated token
+            tops = [{"?": value - 1} for value in values]
+            choices.append(
+                {"index": index, "text": prompt, "logprobs": {"token_logprobs": values, "top_logprobs": tops}}
+            )
+        answer = json.dumps({"choices": choices}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    running = ThreadingHTTPServer(("127.0.0.1", 0), CompletionServer)
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_port}/v1/completions"
+    running.shutdown()
+    running.server_close()
+
+
+def test_a_server(server: str, causal_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tenacity")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    entry = Entry(
+        id="served",
+        model="local-completions",
+        model_args={
+            "model": "m",
+            "base_url": server,
+            "tokenizer": str(causal_lm),
+            "tokenizer_backend": "huggingface",
+            "tokenized_requests": False,
+            "max_length": 4096,
+        },
+    )
+    _, rows = evaluate(entry, tmp_path)
+    stored = {(row["language"], row["row"]): row for row in rows if row["target"] == "xcopa"}
+    assert len(stored) == 24
+    for document in build_documents("xcopa", "it", "test", Options(data="bundled"))[:12]:
+        expected = [score(f"{doc_to_text(document)} {choice}") for choice in doc_to_choice(document)]
+        np.testing.assert_allclose(stored["it", document["row"]]["logprobs"], expected, atol=1e-5)
+        assert stored["it", document["row"]]["prediction"] == int(np.argmax(expected))
+    assert all(math.isfinite(value) for row in rows for value in row["logprobs"])
