@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +90,17 @@ def train(recipes: Sequence[Recipe], workspace: Workspace) -> None:
         for recipe in todo:
             folder = workspace.checkpoints / recipe.id
             workspace.checkpoints.mkdir(parents=True, exist_ok=True)
-            with FileLock(workspace.checkpoints / f".{recipe.id}.lock"):
+            lock = FileLock(workspace.checkpoints / f".{recipe.id}.lock")
+            with lock if _is_main_process() else contextlib.nullcontext():
                 if not _is_trained(recipe, folder):
                     train_recipe(recipe, folder)
-    _register(recipes, workspace)
+    if _is_main_process():
+        _register(recipes, workspace)
+
+
+def _is_main_process() -> bool:
+    """False in all but one of the processes that `accelerate launch` starts to train together."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def evaluate(

@@ -37,7 +37,7 @@ from xscale.base_models import resolve_base
 from xscale.errors import UserError
 from xscale.experiment import TARGET_HEADS, MaskedLM, Recipe
 from xscale.files import whole_file, whole_folder, write_text
-from xscale.progress import progress, say
+from xscale.progress import console, progress, say
 from xscale.training.card import model_card
 from xscale.training.development import accuracy, development_set, other_languages
 from xscale.training.heads import Encoded, encode, freeze, model_with_head, save_model, share_encoder
@@ -128,6 +128,7 @@ def train_recipe(recipe: Recipe, folder: Path, save_seconds: float = SAVE_SECOND
     start = time.monotonic()
     accelerator = Accelerator(log_with=trackers() or None, project_dir=str(folder.parent.parent / "logs"))
     start_trackers(accelerator, recipe)
+    console.quiet = not accelerator.is_main_process
     base = resolve_base(recipe.base)
     work = folder.with_name(f".{folder.name}.training")
     key = {"digest": recipe.digest(), "libraries": {name: version(name) for name in _LIBRARIES}}
