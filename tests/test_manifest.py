@@ -1,0 +1,173 @@
+"""The manifest: what is refused, what is kept, and that several processes can write it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xscale.errors import UserError
+from xscale.manifest import (
+    Entry,
+    Manifest,
+    add_entries,
+    check_id,
+    checkpoint_folder,
+    make_entry,
+    manifest_schema,
+    read_manifest,
+    refuse_remote_code,
+    write_manifest,
+)
+
+
+def entry(id: str, **fields: object) -> Entry:
+    return Entry.model_validate(
+        {"id": id, "model": "hf", "model_args": {"pretrained": f"someone/{id}"}} | fields
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    made = Manifest(
+        entries=[entry("a", size=0, seed=1, targets={"xnli": ["mnli"]}), entry("b", baseline="a")]
+    )
+    write_manifest(path, made)
+    assert read_manifest(path) == made
+    write_manifest(path, read_manifest(path))
+    assert read_manifest(path) == made
+
+
+def test_adding_keeps_order_and_refuses_the_same_id(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    add_entries(path, [entry("a"), entry("b")])
+    add_entries(path, [entry("a", note="new")], replace=True)
+    assert [(e.id, e.note) for e in read_manifest(path).entries] == [("a", "new"), ("b", None)]
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="'b' is there already"):
+        add_entries(path, [entry("c"), entry("b")])
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_manifest_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text('{"version": 1, "entr', encoding="utf-8")
+    with pytest.raises(UserError, match="not JSON"):
+        add_entries(path, [entry("a")])
+    assert path.read_text(encoding="utf-8") == '{"version": 1, "entr'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a\\b",
+        "/a",
+        "~",
+        "-a",
+        ".a",
+        "a.",
+        "a b",
+        "a\n",
+        "a\x00",
+        "ä",
+        "a:b",
+        "CON",
+        "com1.txt",
+        "x" * 129,
+    ],
+)
+def test_ids_that_are_no_folder_names(name: str) -> None:
+    with pytest.raises(ValueError, match="an id"):
+        check_id(name)
+
+
+@pytest.mark.parametrize("name", ["a", "A.b_c-1", "console", "x" * 128, "1"])
+def test_ids_that_are_folder_names(name: str) -> None:
+    assert check_id(name) == name
+
+
+@pytest.mark.parametrize("name", ["token", "hf_token", "api_key", "apikey", "password", "client_secret"])
+def test_secrets_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="secret") as caught:
+        entry("a", model_args={"pretrained": "x/y", name: "s3cr3t-value"})
+    assert "s3cr3t-value" not in str(caught.value.errors()[0]["msg"])  # type: ignore[attr-defined]
+
+
+def test_names_that_only_look_like_secrets() -> None:
+    entry("a", model_args={"pretrained": "x/y", "tokens_a_batch": 100, "add_bos_token": True})
+
+
+@pytest.mark.parametrize("value", [True, "True", "true", 1, "yes"])
+def test_remote_code_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match="--trust-remote-code"):
+        refuse_remote_code([entry("a", model_args={"trust_remote_code": value})], Path("m.json"))
+
+
+@pytest.mark.parametrize("value", [False, "False", None, 0])
+def test_no_remote_code(value: object) -> None:
+    refuse_remote_code([entry("a", model_args={"trust_remote_code": value})], Path("m.json"))
+
+
+def test_folders_below_and_beside(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    (here / "model").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (here / "link").symlink_to(tmp_path / "outside")
+    path = here / "m.json"
+
+    def folder(pretrained: str) -> Path | None:
+        return checkpoint_folder(entry("a", model="xscale", model_args={"pretrained": pretrained}), path)
+
+    assert folder("./model") == here / "model"
+    assert folder("model/../model") == here / "model/../model"
+    assert folder(str(tmp_path / "outside")) == tmp_path / "outside"  # an absolute path is meant
+    for outside in ("../outside", "./link", "model/../../outside"):
+        with pytest.raises(UserError, match="leaves the manifest's folder"):
+            folder(outside)
+    with pytest.raises(UserError, match="no folder"):
+        folder("./none")
+    assert checkpoint_folder(entry("b"), path) is None
+
+
+def test_pickles_are_refused_unless_safetensors_are_beside(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    local = entry("a", model="hf", model_args={"pretrained": "./model"})
+    with pytest.raises(UserError, match=r"pytorch_model\.bin is a pickle.*save_pretrained"):
+        checkpoint_folder(local, tmp_path / "m.json")
+    (model / "model.safetensors").write_bytes(b"")
+    assert checkpoint_folder(local, tmp_path / "m.json") == model
+
+
+def test_entry_from_a_command_line(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}", encoding="utf-8")
+    made = make_entry(
+        tmp_path / "m.json",
+        model="hf",
+        model_args=f"pretrained={tmp_path / 'model'},dtype=float32,max_length=128,parallelize=False",
+        id="own",
+        base=None,
+        intermediate=[],
+        size=None,
+        seed=None,
+        baseline=None,
+        note=None,
+    )
+    assert made.model_args == {
+        "pretrained": "./model",
+        "dtype": "float32",
+        "max_length": 128,
+        "parallelize": False,
+    }
+    assert made.sha256 is not None and len(made.sha256) == 64
+
+
+def test_schema_names_every_field() -> None:
+    schema = json.loads(manifest_schema())
+    assert set(schema["$defs"]["Entry"]["properties"]) == set(Entry.model_fields)
