@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -92,7 +93,10 @@ def load_results(manifest: Manifest, results_folder: Path) -> list[Result]:
     """The predictions of every manifest entry, in the manifest's order. Never raises for a missing or bad
     file.
     """
-    return [_load(entry, results_folder / entry.id / PREDICTIONS) for entry in manifest.entries]
+    with ThreadPoolExecutor(max_workers=4) as pool:  # reading and decompressing run outside Python's lock
+        return list(
+            pool.map(lambda made: _load(made, results_folder / made.id / PREDICTIONS), manifest.entries)
+        )
 
 
 def _load(entry: Entry, path: Path) -> Result:
