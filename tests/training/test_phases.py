@@ -260,3 +260,36 @@ def test_masking_follows_bert(base: Path) -> None:
     assert 0.77 < (masked[chosen] == tokenizer.mask_token_id).float().mean() < 0.83
     _, labels = mask_tokens(torch.tensor([[0, 7, 2, 1], [0, 8, 9, 2]]), tokenizer, 1)
     assert (labels != -100).any(dim=1).all()
+
+
+def test_adapters_are_trained_saved_and_evaluated(tmp_path: Path) -> None:
+    """A checkpoint is its adapters: merged into the base they answer as the trained model did, which is not as the base."""
+    pytest.importorskip("peft")
+    from harness_tasks.rows import Options, build_documents
+    from xscale.evaluation.encoder_lm import EncoderLM
+    from xscale.experiment import LoRA
+
+    base = make_base(tmp_path / "base")
+    targets = {
+        "xnli": Target(train=["bundled_nli_target"], size=64),
+        "xcopa": Target(train=["bundled_copa"], size=32),
+    }
+    recipe = make_recipe(
+        base,
+        targets=targets,
+        lora=LoRA(rank=4),
+        development=Development(choose="last", rows=90, validation_rows=0),
+        phase={"learning_rate": 1e-2, "epochs": 3},
+    )
+    check_recipe(recipe)
+    folder = tmp_path / "checkpoints" / "tiny"
+    record = train_recipe(recipe, folder)
+    files = {file.name: file.stat().st_size for file in (folder / "xnli").iterdir()}
+    assert "adapter_model.safetensors" in files and not any(name.startswith("model") for name in files)
+    for target in ("xnli", "xcopa"):
+        documents = build_documents(target, "en", "validation", Options(data="bundled"))[:90]
+        answers = EncoderLM(str(folder)).logits(target, documents).argmax(-1).tolist()
+        accuracy = sum(a == doc["label"] for a, doc in zip(answers, documents, strict=True)) / len(documents)
+        assert accuracy == pytest.approx(record["development"][target]["english"])
+    adapters, encoder = all_weights(folder / "xnli"), all_weights(folder / "encoder")
+    assert any(not torch.equal(adapters[name], encoder[name]) for name in encoder if "lora_B" in name)

@@ -269,6 +269,33 @@ def check(
     typer.echo(f"{manifest}: all is well")
 
 
+@app.command(epilog="Example: xscale push first-run-4096-seed1 my-name/first-run-4096 --dry-run")
+def push(
+    id: Annotated[str, typer.Argument(help="a checkpoint of ours, as `xscale ls` lists it")],
+    repository: Annotated[str, typer.Argument(help="hub repository, <owner>/<name>", metavar="REPOSITORY")],
+    private: Annotated[bool, typer.Option("--private", help="make the repository private")] = False,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Upload a checkpoint with its model card to the Hugging Face hub."""
+    from xscale import pipeline
+    from xscale.training.push import files_to_push
+    from xscale.training.push import push as push_folder
+
+    folder = pipeline.Workspace(manifest).checkpoints / id
+    if dry_run:
+        files = files_to_push(folder)
+        for name, size in files:
+            typer.echo(f"{size:>12,}  {name}")
+        total = sum(size for _, size in files)
+        typer.echo(
+            f"{len(files)} files, {total / 1e6:,.1f} MB would go to https://huggingface.co/{repository}; "
+            "nothing was uploaded"
+        )
+        return
+    typer.echo(push_folder(folder, repository, private))
+
+
 @app.command(
     "lm-eval",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

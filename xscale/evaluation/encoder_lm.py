@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from xscale.adapters import ADAPTER_CONFIG, load_adapted
 from xscale.encoding import NLI_LABELS, document_pairs
 from xscale.errors import UserError
 from xscale.evaluation.batches import batch_plan, padded
@@ -38,6 +39,7 @@ from xscale.progress import progress, say
 DEFAULT_TOKENS_A_BATCH = 8192
 Document = Mapping[str, Any]
 Batch = tuple[torch.Tensor, torch.Tensor]  # input ids and attention mask, (texts, length)
+Call = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of both, to scores (texts, columns)
 
 
 class EncoderLM(LM):
@@ -148,7 +150,7 @@ class EncoderLM(LM):
             if todo:
                 model = self._models.pop(target, None)
                 model = load_model(work.head) if model is None else model
-                self._run(model.to(self._device), work, todo, journal)
+                self.run(head_call(model.to(self._device), work.head), work, todo, journal.add)
             return work.collect(journal)
 
     def journal(self, work: Work) -> Journal:
@@ -160,39 +162,34 @@ class EncoderLM(LM):
         key = [self.journal_key, work.tokens.key, work.budget, self.precision, self._device.type]
         return Journal(path, json.dumps(key))
 
-    def _run(self, model: PreTrainedModel, work: Work, todo: Sequence[int], journal: Journal) -> None:
-        label = f"evaluate {self.description}: {work.head.target}"
+    def run(
+        self, call: Call, work: Work, todo: Sequence[int], keep: Callable[[int, np.ndarray], None]
+    ) -> None:
+        """Compute batches of the work; `keep` gets each batch's number and scores, shape (texts, columns), as they come."""
+        on_gpu = self._device.type == "cuda"
         total = sum(len(work.plan[number]) for number in todo)
-        with progress(label, total) as advance, torch.inference_mode():
-            waiting: tuple[int, torch.Tensor] | None = (
-                None  # a GPU works on the next batch while one is fetched
-            )
+        waiting: list[tuple[int, torch.Tensor]] = []  # a GPU works on the next batch while one is fetched
+        with (
+            progress(f"evaluate {self.description}: {work.head.target}", total) as advance,
+            torch.inference_mode(),
+        ):
+            for number in [*todo, None]:
+                if number is not None:
+                    batch = padded(work.tokens, work.plan[number], work.head.pad, pin=on_gpu)
+                    waiting.append((number, self.forward(call, batch)))
+                while len(waiting) > (1 if on_gpu and number is not None else 0):
+                    finished, scores = waiting.pop(0)
+                    keep(finished, scores.float().cpu().numpy())
+                    advance(len(work.plan[finished]))
 
-            def finish(number: int, scores: torch.Tensor) -> None:
-                journal.add(number, scores.float().cpu().numpy())
-                advance(len(work.plan[number]))
-
-            for number in todo:
-                batch = padded(work.tokens, work.plan[number], work.head.pad, pin=self._device.type == "cuda")
-                scores = self.forward(model, work.head, batch)
-                if waiting is not None:
-                    finish(*waiting)
-                    waiting = None
-                if self._device.type == "cuda":
-                    waiting = (number, scores)
-                else:
-                    finish(number, scores)
-            if waiting is not None:
-                finish(*waiting)
-
-    def forward(self, model: PreTrainedModel, head: Head, batch: Batch) -> torch.Tensor:
-        """The head's scores of a batch, shape (texts, columns); a batch that does not fit into memory is halved."""
+    def forward(self, call: Call, batch: Batch) -> torch.Tensor:
+        """Scores of a batch, shape (texts, columns); a batch that does not fit into memory is halved."""
         texts, length = batch[0].shape
         rows = max(1, self._fitting // length)
         if texts > rows:
-            return torch.cat([self.forward(model, head, part) for part in _slices(batch, rows)])
+            return torch.cat([self.forward(call, part) for part in _slices(batch, rows)])
         try:
-            return self._call(model, head, *batch)
+            return self._call(call, *batch)
         except RuntimeError as error:
             if texts == 1 or not _is_out_of_memory(error):
                 raise
@@ -200,17 +197,11 @@ class EncoderLM(LM):
             torch.cuda.empty_cache()
         self._fitting = texts * length // 2
         say(f"{self.description}: out of memory; going on with batches of {self._fitting} tokens")
-        return self.forward(model, head, batch)
+        return self.forward(call, batch)
 
-    def _call(
-        self, model: PreTrainedModel, head: Head, ids: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        ids, mask = ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True)
+    def _call(self, call: Call, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            if head.target == "xnli":
-                return model(input_ids=ids, attention_mask=mask).logits[:, head.columns]
-            # the head scores one pair; its scores of a document's pairs are the choices' logits
-            return model(input_ids=ids[:, None], attention_mask=mask[:, None]).logits
+            return call(ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True))
 
     def _join_other_processes(self, device: str | None) -> None:
         from accelerate import Accelerator
@@ -278,6 +269,18 @@ class Work:
         return logits.view(self.documents, -1) if self.head.target == "xcopa" else logits
 
 
+def head_call(model: PreTrainedModel, head: Head) -> Call:
+    """The model as a function of input ids and mask that gives the head's scores, shape (texts, columns)."""
+
+    def call(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if head.target == "xnli":
+            return model(input_ids=ids, attention_mask=mask).logits[:, head.columns]
+        # the head scores one pair; its scores of a document's pairs are the choices' logits
+        return model(input_ids=ids[:, None], attention_mask=mask[:, None]).logits
+
+    return call
+
+
 def prepare(head: Head, documents: Sequence[Document], budget: int) -> Work:
     """Tokenise the documents (or find them tokenised) and plan the batches."""
     pairs = [pair for document in documents for pair in document_pairs(document)]
@@ -310,6 +313,8 @@ def load_model(head: Head) -> PreTrainedModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     model_class = AutoModelForSequenceClassification if head.target == "xnli" else AutoModelForMultipleChoice
+    if (head.folder / ADAPTER_CONFIG).is_file():
+        return load_adapted(head.folder, model_class)
     try:
         model, report = model_class.from_pretrained(
             head.folder,

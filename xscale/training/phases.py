@@ -33,6 +33,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from harness_tasks.sources import source_name
+from xscale.adapters import save_adapters, with_adapters
 from xscale.base_models import resolve_base
 from xscale.errors import UserError
 from xscale.experiment import TARGET_HEADS, MaskedLM, Recipe
@@ -219,7 +220,10 @@ def _write_progress(work: Path, key: dict[str, Any], record: dict[str, Any], don
 def _save(run: _Run, model: PreTrainedModel, unit: str, seconds: float) -> None:
     """Write a finished part, then say so, then drop its state: killed in between, the part is only made again."""
     with whole_folder(run.work / unit) as temporary:
-        save_model(model, run.tokenizer, temporary, run.store)
+        if run.recipe.lora is None:
+            save_model(model, run.tokenizer, temporary, run.store)
+        else:
+            save_adapters(model, run.tokenizer, temporary, run.recipe.base)
     run.done.append(unit)
     key = {"digest": run.record["digest"], "libraries": run.record["libraries"]}
     _write_progress(run.work, key, run.record, run.done)
@@ -257,9 +261,17 @@ def _train_encoder(run: _Run) -> PreTrainedModel:
         task = training_task(recipe.intermediate[0], recipe.tasks)
         labels = task.labels or ("0", "1")
         model = model_with_head(run.base, task.head, labels, seed, phase.dropout)
+        if recipe.lora is not None:
+            return with_adapters(model, recipe.lora, seed)
         freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
         return model.base_model
     samples = _intermediate_samples(recipe)
+    if recipe.lora is not None:
+        (sample,) = samples
+        model = model_with_head(run.base, sample.task.head, sample.labels, seed, phase.dropout)
+        model = with_adapters(model, recipe.lora, seed)
+        _train_on(run, "intermediate", 0, samples, [model])
+        return model
     models: dict[str, PreTrainedModel] = {}
     for sample in samples:
         if sample.task.family not in models:
@@ -284,14 +296,14 @@ def _train_encoder(run: _Run) -> PreTrainedModel:
 def _train_target(run: _Run, target: str) -> PreTrainedModel:
     recipe, plan, phase = run.recipe, run.recipe.targets[target], run.recipe.phases[target]
     samples = [_sample(recipe, name, plan.size, f"targets.{target}.size") for name in plan.train]
-    model = model_with_head(
-        str(run.work / "encoder"),
-        samples[0].task.head,
-        samples[0].labels,
-        _phase_seed(recipe.seed, target),
-        phase.dropout,
-    )
-    freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
+    head, labels, seed = samples[0].task.head, samples[0].labels, _phase_seed(recipe.seed, target)
+    encoder = run.work / "encoder"
+    if recipe.lora is not None:
+        model = model_with_head(run.base, head, labels, seed, phase.dropout)
+        model = with_adapters(model, recipe.lora, seed, start=encoder)
+    else:
+        model = model_with_head(str(encoder), head, labels, seed, phase.dropout)
+        freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
     state = _stored_state(run, target)
     begin = state["stage"] if state else 0
     for stage, sample in enumerate(samples):

@@ -1,0 +1,103 @@
+"""Low-rank adapters (peft): a model with adapters, how they are written, and how a checkpoint of them is read.
+
+A head folder with adapters has config.json (`xscale_base` names the base), tokenizer, adapter_config.json and
+adapter_model.safetensors: the adapters, and whole the layers that the base does not have.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xscale.base_models import resolve_base
+from xscale.errors import UserError
+from xscale.experiment import LoRA
+
+ADAPTER_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def with_adapters(model: Any, lora: LoRA, seed: int, start: Path | None = None) -> Any:
+    """A peft model: the base's weights are frozen, the adapters and the head are trained.
+
+    `start`: a folder whose adapters (and pooler, where both have one) it begins with, instead of new ones, which leave the
+    model's answers as they are. Raises `UserError` when peft is not installed, or no layer has one of the names.
+    """
+    peft = _peft()
+    base = model.base_model
+    whole = [
+        name
+        for name, child in model.named_children()
+        if child is not base and any(True for _ in child.parameters())
+    ]
+    if getattr(base, "pooler", None) is not None:
+        whole.append("pooler")
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.modules,
+        modules_to_save=sorted(set(whole)),
+    )
+    try:
+        adapted = peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise UserError(
+            f"lora.modules: {str(error).splitlines()[0]}; name linear layers of the base"
+        ) from None
+    if start is not None:
+        from safetensors.torch import load_file
+
+        stored = load_file(start / _WEIGHTS)
+        inside = f"base_model.model.{model.base_model_prefix}."
+        mine = peft.get_peft_model_state_dict(adapted)
+        kept = {name: tensor for name, tensor in stored.items() if name.startswith(inside) and name in mine}
+        peft.set_peft_model_state_dict(adapted, mine | kept)
+    return adapted
+
+
+def save_adapters(adapted: Any, tokenizer: Any, folder: Path, base: str) -> None:
+    """Write the adapters, the head, config and tokenizer; `base` is the base model's name as experiments have it."""
+    adapted.peft_config["default"].base_model_name_or_path = base
+    adapted.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    config = adapted.get_base_model().config
+    config.xscale_base = base
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    file = folder / ADAPTER_CONFIG  # its lists come from sets: in order, equal adapters have equal files
+    fields = {k: sorted(v) if isinstance(v, list) else v for k, v in json.loads(file.read_text()).items()}
+    file.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+
+
+def load_adapted(folder: Path, model_class: Any) -> Any:
+    """The base with the folder's adapters merged in, and its head: an ordinary model in fp32, in evaluation mode.
+
+    Raises `UserError` when peft is not installed, or the base is not named or cannot be had.
+    """
+    from transformers import AutoConfig
+
+    peft = _peft()
+    config = AutoConfig.from_pretrained(folder)
+    base = getattr(config, "xscale_base", None)
+    if base is None:
+        raise UserError(
+            f"checkpoint {folder}: config.json does not name its base (xscale_base); train it again"
+        )
+    try:
+        model = model_class.from_pretrained(resolve_base(base), config=config, dtype=torch.float32)
+    except OSError as error:
+        raise UserError(f"checkpoint {folder}: its base {base!r}: {str(error).splitlines()[0]}") from None
+    return peft.PeftModel.from_pretrained(model, folder).merge_and_unload().eval()
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise UserError("lora: peft is not installed; pip install 'xscale[lora]'") from None
+    return peft
