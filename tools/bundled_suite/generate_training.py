@@ -32,7 +32,10 @@ COPA_VALIDATION_PAIRS = 30
 COPA_VARIANTS = {"train": 3, "validation": 1}
 QUESTIONS = ("effect", "cause")
 STOPWORDS = frozenset(
-    ["a", "an", "and", "at", "away", "be", "became", "could", "did", "for", "from", "had", "her", "his", "in", "into", "is", "it", "not", "of", "off", "on", "out", "so", "the", "to", "too", "very", "was", "were", "with", "without", "all"]
+    """
+    a an and at away be became could did for from had her his in into is it not of off on out so the to
+    too very was were with without all
+    """.split()
 )
 
 Row = dict[str, Any]

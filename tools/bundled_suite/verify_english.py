@@ -21,7 +21,14 @@ from sklearn.linear_model import LogisticRegression
 
 MIRROR = Path(__file__).resolve().parents[2] / "harness_tasks" / "bundled"
 STOPWORDS = frozenset(
-    ["a", "about", "after", "all", "also", "an", "and", "another", "any", "are", "as", "at", "away", "be", "because", "become", "been", "before", "behind", "but", "by", "can", "could", "did", "do", "does", "down", "every", "everybody", "few", "first", "for", "from", "had", "has", "have", "he", "her", "him", "his", "if", "in", "into", "is", "it", "its", "just", "less", "many", "more", "most", "my", "near", "next", "no", "nobody", "not", "nothing", "now", "of", "off", "on", "one", "only", "or", "other", "out", "over", "she", "so", "some", "somebody", "someone", "something", "than", "that", "the", "their", "them", "then", "there", "they", "this", "three", "to", "too", "two", "under", "until", "up", "very", "was", "were", "what", "when", "which", "while", "who", "will", "with", "without", "would", "both", "during", "such", "than", "through"]
+    """
+    a about after all also an and another any are as at away be because become been before behind but by
+    can could did do does down every everybody few first for from had has have he her him his if in into
+    is it its just less many more most my near next no nobody not nothing now of off on one only or
+    other out over she so some somebody someone something than that the their them then there they this
+    three to too two under until up very was were what when which while who will with without would both
+    during such than through
+    """.split()
 )
 Row = dict[str, Any]
 
