@@ -77,7 +77,20 @@ def hostile_results() -> list[Result]:
             targets={"xnli": [HOSTILE]},
         )
         results.append(result(made, correlated(90, 4, 0.5, 0.5, rng), source=HOSTILE))
+    results.append(
+        result(
+            entry("h-target"),
+            correlated(90, 4, 0.5, 0.5, rng),
+            target=HOSTILE,
+            task_versions={HOSTILE: HOSTILE},
+        )
+    )
     return results
+
+
+def hostile_halves(target: str, anchor: str) -> dict[str, np.ndarray]:
+    """Subsets of which one has a hostile name too."""
+    return halves(target, anchor) | {HOSTILE: np.arange(0, 10_000, 3)}
 
 
 def write(folder: Path, results: list[Result], **options: Any) -> Path:
@@ -94,7 +107,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("hostile"), hostile_results(), command=HOSTILE)
+    rows = [{"premise": HOSTILE, "hypothesis": "\u202e" + HOSTILE * 20, "label": 0}] * 90
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_module, "english_rows", lambda panel, results: (rows, ""))
+        return write(
+            tmp_path_factory.mktemp("hostile"), hostile_results(), command=HOSTILE, membership=hostile_halves
+        )
 
 
 class _Structure(HTMLParser):
@@ -194,6 +212,8 @@ def test_hostile_names_stay_text_in_page_and_plots(hostile_page: Path) -> None:
     assert text.count("<script") == 1
     assert "<img" not in text and "\u202e" not in text and "{{7*7}}" in text
     assert "&lt;script&gt;window.hacked=1" in text
+    assert "<bdi>&lt;script&gt;" in text[text.index('id="examples"') :]
+    assert len(set(_Structure(text).ids)) == len(_Structure(text).ids)
     svg = (hostile_page.parent / "plots" / "xnli-1-languages-1.svg").read_text()
     assert "<script" not in svg and "var(--" not in svg
     ET.fromstring(svg)
@@ -256,6 +276,12 @@ def test_texts_of_flipped_rows_come_from_the_source_and_only_if_they_are_those(t
     other = results("0" * 64)
     texts, why = report_module.english_rows(build_panels(other, membership=halves)[0], other)
     assert texts is None and "not what was evaluated" in why
+
+
+def test_a_target_that_nobody_knows_is_shown_without_subsets(tmp_path: Path) -> None:
+    made = result(entry("x"), correlated(90, 4, 0.5, 0.5, np.random.default_rng(1)), target="xstory")
+    text = write(tmp_path, [made], membership=None).read_text()
+    assert "xstory: 4 languages, 90 rows" in text and "no subsets" in text
 
 
 def test_nothing_evaluated_is_a_page_too(tmp_path: Path) -> None:

@@ -160,6 +160,13 @@ def _curve_data(curve: scaling.Curve) -> dict[str, Any]:
     return dict(plain(data))
 
 
+def _safe(name: str) -> str:
+    """Letters, digits, `_` and `-` as they are; any other name by its hash, so that two never meet."""
+    if name and len(name) <= 40 and all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
+        return name
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class _Part:
     panel: Panel
@@ -167,9 +174,8 @@ class _Part:
 
     @property
     def dom(self) -> str:
-        """A name that is unique in the page and safe in an attribute and a file name."""
-        target = "".join(c if c.isascii() and c.isalnum() else "-" for c in self.panel.target)[:40]
-        return f"{target}-{self.panel.number}"
+        """A name that is safe in an attribute and a file name; one of each for the known targets' tables."""
+        return f"{_safe(self.panel.target)}-{self.panel.number}"
 
     @property
     def title(self) -> str:
@@ -300,7 +306,7 @@ def _table(table: Table, means: Board) -> dict[str, Any]:
         "cells": identity,
         "said": "; ".join(text for text in said if not text.endswith(" -")),
         "title": visible(table.title),
-        "dom": f"board-{''.join(c if c.isascii() and c.isalnum() else '-' for c in table.target)[:40]}-{table.number}",
+        "dom": f"board-{_safe(table.target)}-{table.number}",
         "target": table.target,
         "number": table.number,
         "published": TARGET_NAMES.get(table.target, table.target),
@@ -357,7 +363,7 @@ def _figure(plot: Plot, drawn: list[Plot]) -> dict[str, Any]:
 
 def _curve_plot(part: _Part, curves: Sequence[scaling.Curve], limits: tuple[float, float] | None) -> Plot:
     subset = curves[0].subset
-    safe = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "-" for c in subset)[:60]
+    safe = _safe(subset)
     name = subset_name(subset) if subset != "all" else "all rows"
     words = "; ".join(_curve_words(curve) for curve in curves)
     return Plot(

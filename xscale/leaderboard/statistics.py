@@ -81,7 +81,7 @@ def intervals(draws: Floats, clusters: int, level: float = LEVEL) -> Floats:
     """Expanded percentile intervals of the last axis: shape (..., 2).
 
     Plain percentiles are too narrow for few clusters, by about √((n−1)/n)·z/t. The percentiles taken are
-    therefore Φ(−√(n/(n−1))·t(n−1)) and its mirror image (Hesterberg 2015, section 5.3, arXiv 1411.5279).
+    therefore Φ(−√(n/(n−1))·t(n−1)) and its mirror image (Hesterberg 2015, arXiv 1411.5279).
     NaN below 2 clusters or where more than 5% of the draws are NaN.
     """
     draws = np.asarray(draws)
