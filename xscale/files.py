@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from xscale.errors import UserError
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A full disk as a `UserError`; libraries say it in an OSError or in the text of an exception of their own."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not full and "No space left on device" not in str(error) and "File too large" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: cannot be written, the disk is full; make room and start again (what was there before is whole)"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -17,12 +36,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Readers see the old file or the new one, also when the process is killed or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with _disk_errors(path):
+            yield temporary
         temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -41,9 +62,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    with _disk_errors(path):
+        temporary.mkdir()
     try:
-        yield temporary
+        with _disk_errors(path):
+            yield temporary
         mode = 0o666 & ~_umask()
         for file in temporary.rglob("*"):
             if file.is_file():

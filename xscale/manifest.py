@@ -165,9 +165,13 @@ def change_manifest(path: Path, change: Callable[[list[Entry]], list[Entry]]) ->
     `change` takes the present entries and returns the new ones. Raises `UserError` when the present or the changed
     manifest is not valid; the file is then as it was.
     """
-    read_manifest_or_empty(path)  # before the lock, so that a refused file leaves nothing new beside it
+    lock = Path(f"{path}.lock")
+    if not lock.exists():
+        read_manifest_or_empty(
+            path
+        )  # before there is a lock, so that a refused file leaves nothing beside it
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with FileLock(lock):
         present = read_manifest_or_empty(path)
         changed = change(list(present.entries))
         try:

@@ -49,21 +49,11 @@ def read_text(path: Path) -> str:
 
 def parse_model(model: type[ModelT], text: str, name: str) -> ModelT:
     """As `read_model`, for text at hand; `name` stands for the file in errors and decides YAML or JSON."""
-    is_json = name.endswith(".json")
-    node = _compose(text, name, "JSON" if is_json else "YAML")
-    if is_json:
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            what = (
-                f"not JSON ({error.msg}); mend this line" if text.strip() else "the file is empty; delete it"
-            )
-            raise UserError(f"{name}:{error.lineno}: {what}") from None
-        except (RecursionError, ValueError) as error:
-            raise UserError(
-                f"{name}: not usable JSON ({type(error).__name__}: {error}); mend the file"
-            ) from None
+    node = None
+    if name.endswith(".json"):
+        data = _load_json(text, name)
     else:
+        node = _compose(text, name)
         try:
             data = yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -76,11 +66,46 @@ def parse_model(model: type[ModelT], text: str, name: str) -> ModelT:
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        if node is None:
+            node = _lines_of_json(text, name)
         raise UserError(_explain(error, model, node, name)) from None
 
 
-def _compose(text: str, name: str, language: str) -> yaml.Node | None:
-    """The node graph with line numbers (JSON is read as YAML here); refuses aliases, deep nesting, duplicate keys."""
+def _load_json(text: str, name: str) -> Any:
+    """Lines are looked for only where something is wrong: manifests are read often, and a YAML parser is slow."""
+    twice: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            twice.extend(key for key, _ in items)
+        return result
+
+    try:
+        data = json.loads(text, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        what = f"not JSON ({error.msg}); mend this line" if text.strip() else "the file is empty; delete it"
+        raise UserError(f"{name}:{error.lineno}: {what}") from None
+    except (RecursionError, ValueError) as error:
+        _lines_of_json(text, name)
+        raise UserError(f"{name}: not usable JSON ({type(error).__name__}: {error}); mend the file") from None
+    if twice:
+        _lines_of_json(text, name)
+        repeated = next(key for key in twice if twice.count(key) > 1)
+        raise UserError(f"{name}: field {repeated!r} is given twice; keep one")
+    return data
+
+
+def _lines_of_json(text: str, name: str) -> yaml.Node | None:
+    """JSON read as YAML, for its line numbers; None where it uses what YAML does not take (tabs)."""
+    try:
+        return _compose(text, name)
+    except yaml.YAMLError:
+        return None
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    """The node graph with line numbers; refuses aliases, deep nesting, duplicate keys."""
     depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
@@ -95,10 +120,10 @@ def _compose(text: str, name: str, language: str) -> yaml.Node | None:
                     )
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+        node: yaml.Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
-        if language == "JSON":
-            return None  # json.loads says it better, or accepts what YAML does not (tabs)
+        if name.endswith(".json"):
+            raise
         raise UserError(
             f"{name}{_mark(error, text)}: not YAML ({_first_line(error)}); mend this line"
         ) from None
