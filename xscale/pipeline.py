@@ -95,7 +95,7 @@ def train(recipes: Sequence[Recipe], workspace: Workspace) -> None:
                 if not _is_trained(recipe, folder):
                     train_recipe(recipe, folder)
     if _is_main_process():
-        _register(recipes, workspace)
+        _register(recipes, workspace, {recipe.id for recipe in todo})
 
 
 def _is_main_process() -> bool:
@@ -251,13 +251,19 @@ def _refuse_foreign(recipes: Sequence[Recipe], present: set[str], workspace: Wor
             )
 
 
-def _register(recipes: Sequence[Recipe], workspace: Workspace) -> None:
+def _register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str]) -> None:
+    """Entries for the recipes. Files are hashed where they were `trained` just now or have no entry yet."""
     known = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
     entries = []
     for recipe in recipes:
         record = json.loads((workspace.checkpoints / recipe.id / "recipe.json").read_text(encoding="utf-8"))
         old = known.get(recipe.id)
-        if old is not None and old.sha256 is not None and old.note == _note(record):
+        if (
+            recipe.id not in trained
+            and old is not None
+            and old.sha256 is not None
+            and old.note == _note(record)
+        ):
             continue  # hashing hundreds of megabytes again would make a second run slow
         entries.append(
             Entry(
