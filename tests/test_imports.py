@@ -62,7 +62,13 @@ def test_the_tasks_need_neither_torch_nor_xscale(path):
     if own.startswith("harness_tasks"):
         assert not tops & {"torch", "transformers", "xscale"}
     if own.startswith("xscale.leaderboard"):
-        allowed = ("xscale.leaderboard", "xscale.manifest", "xscale.evaluation.predictions", "xscale.errors", "xscale.files")
+        allowed = (
+            "xscale.leaderboard",
+            "xscale.manifest",
+            "xscale.evaluation.predictions",
+            "xscale.errors",
+            "xscale.files",
+        )
         others = {n for n in imports(path) if n.startswith("xscale.") and not n.startswith(allowed)}
         others -= {"xscale.evaluation"}
         assert not others, f"{own} reads more than the manifest and the predictions: {others}"

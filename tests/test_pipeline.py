@@ -123,32 +123,28 @@ def test_a_changed_recipe_is_refused_not_overwritten(finished, tmp_path):
     assert code == 2 and "tiny-0-seed1" in err and "another recipe (phases differ)" in err
 
 
+def start_run(folder: Path, base: Path, **streams) -> subprocess.Popen:
+    """`xscale run` of the tiny experiment in a process of its own."""
+    experiment, manifest = write_experiment(folder, base), folder / "checkpoints_manifest.json"
+    code = "from xscale.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "run", str(experiment), "--manifest", str(manifest)]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=folder, **streams)
+
+
 @pytest.mark.parametrize(
     "moment", ["checkpoints/tiny-0-seed1", "checkpoints/tiny-32-seed1", "results/tiny-0-seed1"]
 )
 def test_an_interrupted_run_ends_with_the_same_table(finished, base, tmp_path, moment):
     """kill -9 as soon as `moment` exists; the next run ends as the uninterrupted one."""
-    experiment, manifest = write_experiment(tmp_path, base), tmp_path / "checkpoints_manifest.json"
-    command = [
-        sys.executable,
-        "-c",
-        "from xscale.cli.main import main; main()",
-        "run",
-        str(experiment),
-        "--manifest",
-        str(manifest),
-    ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
-    )
+    process = start_run(tmp_path, base, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not (tmp_path / moment).exists() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    code, out, err = call("run", experiment, "--manifest", manifest)
+    manifest = tmp_path / "checkpoints_manifest.json"
+    code, out, err = call("run", tmp_path / "tiny.yaml", "--manifest", manifest)
     assert code == 0, err
     assert out == (finished / "printed").read_text()
     for identifier in ("tiny-0-seed1", "tiny-32-seed1", "tiny-64-seed1"):
@@ -183,7 +179,7 @@ def test_a_strangers_checkpoint_joins_the_same_leaderboard(finished, tmp_path):
     tokenizer.model_max_length = 256
     tokenizer.save_pretrained(folder / "my-lm")
     manifest = folder / "checkpoints_manifest.json"
-    code, out, err = call(
+    code, _, err = call(
         "add",
         "--id",
         "my-lm",
@@ -210,19 +206,7 @@ def test_every_command_has_help_with_an_example():
 
 
 def test_ctrl_c_is_one_line(base, tmp_path):
-    experiment, manifest = write_experiment(tmp_path, base), tmp_path / "checkpoints_manifest.json"
-    command = [
-        sys.executable,
-        "-c",
-        "from xscale.cli.main import main; main()",
-        "run",
-        str(experiment),
-        "--manifest",
-        str(manifest),
-    ]
-    process = subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+    process = start_run(tmp_path, base, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "checkpoints").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
