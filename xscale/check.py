@@ -63,6 +63,9 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
             f"{path}: no entry of the manifest names it; add it or delete it"
             for path in _orphans(place, known)
         ]
+    for path in unused_weights(workspace) if fix else ():
+        say(f"removed {path}, which no checkpoint uses")
+        path.unlink(missing_ok=True)
     for path in leftovers(workspace):
         if fix:
             say(f"removed {path}, which a stopped process left")
@@ -266,9 +269,7 @@ def _orphans(folder: Path, known: set[str]) -> list[Path]:
 
 
 def leftovers(workspace: Workspace) -> list[Path]:
-    """What stopped processes left: half-written files and folders that nobody holds a lock on, shared weights that no
-    checkpoint links to.
-    """
+    """What stopped processes left: half-written files and folders that nobody holds a lock on."""
     found = []
     for place in (workspace.manifest.parent, workspace.checkpoints, workspace.results):
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
@@ -276,14 +277,18 @@ def leftovers(workspace: Workspace) -> list[Path]:
                 found.append(path)
     if workspace.results.is_dir():
         found += sorted(workspace.results.glob("*/.*.part"))
-    shared = workspace.checkpoints / ".shared"
-    if shared.is_dir():
-        linked = {os.stat(path).st_ino for path in workspace.checkpoints.glob("[!.]*/**/*.safetensors")}
-        copied = any(workspace.checkpoints.glob(".*.part"))  # being written just now
-        for path in sorted(shared.iterdir()):
-            if path.stat().st_ino not in linked and not copied and path.stat().st_nlink == 1:
-                found.append(path)
     return found
+
+
+def unused_weights(workspace: Workspace) -> list[Path]:
+    """Shared frozen weights that no checkpoint, and no training under way, links to: a cache that only takes room.
+
+    Where a copy has lost the hard links, that is all of them.
+    """
+    shared = workspace.checkpoints / ".shared"
+    if not shared.is_dir():
+        return []
+    return sorted(path for path in shared.iterdir() if path.stat().st_nlink == 1)
 
 
 def _in_use(path: Path, place: Path) -> bool:
