@@ -76,6 +76,7 @@ class ParallelTask(ConfigurableTask):
         self.shown = [] if self.subset else subset_names(self.target, self.options, self.language)
         _register_user_metrics(self.target, self.shown)
         self._empty: list[str] = []
+        self._built: Any = None  # what the present requests were made with
         settings["metric_list"] = [
             {"metric": metric, "aggregation": "mean", "higher_is_better": True}
             for metric in ("acc", *(f"acc_{name}" for name in self.shown))
@@ -102,7 +103,10 @@ class ParallelTask(ConfigurableTask):
         tokenizer_name: str = "",
         **kwargs: Any,
     ) -> None:
-        """As lm_eval's; also notes which subsets are left without a document.
+        """As lm_eval's; also notes which subsets are left without a document, and makes the same requests once.
+
+        Requests of an earlier call with the same arguments are used again without their responses, so that a
+        second model does not wait for them.
 
         lm_eval caches requests (``--cache_requests``) by the task's name only, so what they depend on beyond
         it is added to the one part of the key that can be given.
@@ -115,7 +119,13 @@ class ParallelTask(ConfigurableTask):
             fingerprint = self.config.metadata["data_fingerprint"]
             flags = f"{self.options.repair_question:d}{self.options.whole_premise:d}"
             tokenizer_name = f"{tokenizer_name}-v{self.VERSION}-{fingerprint[:16]}-{flags}"
+        wanted = (limit, samples and tuple(samples), tokenizer_name, self.config.num_fewshot, kwargs)
+        if self._built == wanted:
+            for instance in self._instances:
+                instance.resps, instance.filtered_resps = [], {}
+            return
         super().build_all_requests(limit=limit, samples=samples, tokenizer_name=tokenizer_name, **kwargs)
+        self._built = wanted
 
     def fewshot_context(
         self, doc: dict[str, Any], num_fewshot: int, *args: Any, **kwargs: Any
