@@ -110,32 +110,29 @@ def evaluate(
     workspace: Workspace,
     *,
     trust_remote_code: bool = False,
+    shared_trunk: bool = True,
 ) -> list[str]:
     """Evaluate the entries whose stored result does not count (any more); returns the ids that were evaluated.
 
+    Entries with the same frozen lower layers are computed together unless `shared_trunk` is off.
     Raises `UserError` for an entry that would run the checkpoint's own code, unless `trust_remote_code`.
     """
     if not trust_remote_code:
         refuse_remote_code(entries, workspace.manifest)
-    done = []
-    for entry in unevaluated(entries, chosen, source, workspace):
-        from xscale.evaluation.runner import evaluate_entry
-
-        workspace.results.mkdir(parents=True, exist_ok=True)
-        folder = workspace.results / entry.id
+    todo = unevaluated(entries, chosen, source, workspace)
+    for folder in (workspace.results / entry.id for entry in todo):
         if folder.is_symlink():
             raise UserError(
                 f"{folder}: a symbolic link; results are only written below {workspace.results}; remove it"
             )
-        with FileLock(workspace.results / f".{entry.id}.lock"):
-            if not _is_evaluated(
-                entry, chosen, source, workspace
-            ):  # another process may have done it meanwhile
-                evaluate_entry(
-                    entry, _selection_of(entry, chosen), source, workspace.manifest, workspace.results
-                )
-                done.append(entry.id)
-    return done
+    if not todo:
+        return []
+    from xscale.evaluation.sweep import evaluate_entries
+
+    selections = [(entry, _selection_of(entry, chosen)) for entry in todo]
+    return evaluate_entries(
+        selections, source, workspace.manifest, workspace.results, shared_trunk=shared_trunk
+    )
 
 
 def unevaluated(

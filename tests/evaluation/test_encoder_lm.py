@@ -177,13 +177,11 @@ def test_batches_are_halved_when_memory_runs_out(
     called = []
     real = EncoderLM._call
 
-    def limited(
-        self: EncoderLM, model: object, head: object, ids: torch.Tensor, mask: torch.Tensor
-    ) -> object:
+    def limited(self: EncoderLM, call: object, ids: torch.Tensor, mask: torch.Tensor) -> object:
         called.append(ids.numel())
         if ids.numel() > 300:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, model, head, ids, mask)
+        return real(self, call, ids, mask)
 
     monkeypatch.setattr(EncoderLM, "_call", limited)
     other = by_row(evaluate(checkpoint, tmp_path / "b")[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,6 +109,13 @@ def evaluate(
             "--trust-remote-code", help="let entries with trust_remote_code run the code that comes with them"
         ),
     ] = False,
+    shared_trunk: Annotated[
+        bool,
+        typer.Option(
+            "--shared-trunk/--no-shared-trunk",
+            help="compute lower layers that checkpoints have in common once for all of them",
+        ),
+    ] = True,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -131,7 +139,11 @@ def evaluate(
             [f"evaluate {entry.id}" for entry in pipeline.unevaluated(entries, selection, source, work)]
         )
         return
-    pipeline.evaluate(entries, selection, source, work, trust_remote_code=trust_remote_code)
+    pipeline.evaluate(
+        entries, selection, source, work, trust_remote_code=trust_remote_code, shared_trunk=shared_trunk
+    )
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes one shows the board
     _print_board(manifest, ids=[entry.id for entry in entries])
 
 
@@ -362,8 +374,6 @@ def _print_board(
 
 def _quiet_libraries() -> None:
     """xscale shows its own progress; the libraries' bars would only interleave with it. What the user set counts."""
-    import os
-
     if "lm-eval" not in sys.argv:
         os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
