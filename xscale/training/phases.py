@@ -390,7 +390,7 @@ def _record(
         "leaked_premises_dropped": sample.leaks.premises,
         "leakage_checked": list(sample.leaks.checked),
         "leakage_not_checked": list(sample.leaks.absent),
-        "truncated": sum(len(ids) >= phase.max_length for item in encoded for ids in item.ids),
+        "at_max_length": sum(len(ids) >= phase.max_length for item in encoded for ids in item.ids),
         "inputs": len(encoded),
         "steps": steps,
         "precision": "bf16" if uses_bf16(phase, run.accelerator.device) else "fp32",
