@@ -7,7 +7,6 @@ encoded as in training. One forward pass a document for an NLI classifier, one a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from xscale.encoding import NLI_LABELS, document_pairs
 from xscale.errors import UserError
 from xscale.evaluation.batches import batch_plan, padded
 from xscale.evaluation.journal import Journal
+from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.tokens import Tokens, tokenised, tokenizer_fingerprint
 from xscale.progress import progress, say
 
@@ -54,7 +54,7 @@ class EncoderLM(LM):
         precision: fp32, bf16 (autocast, on CUDA only) or auto (default): bf16 on CUDA devices that have it, else fp32.
         label (optional): `label=0:entailment;1:neutral;2:contradiction` for checkpoints whose config has no names.
 
-    Under `accelerate launch` lm_eval gives each process its share of the documents, as with its own model types.
+    Under `accelerate launch` the processes share the batches, and all of them have all answers: to lm_eval it is one.
     """
 
     def __init__(
@@ -72,11 +72,14 @@ class EncoderLM(LM):
         self.folder = Path(pretrained)
         if not self.folder.is_dir():
             raise UserError(f"model xscale: pretrained: no folder {pretrained!r}; check the path")
-        self._accelerator: Any = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            self._join_other_processes(device)
-        else:
-            self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._process, self._processes = 0, 1
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if several_processes():
+            from accelerate import PartialState
+
+            state = PartialState(cpu=self._device.type == "cpu")
+            self._process, self._processes = state.process_index, state.num_processes
+            self._device = state.device
         self.tokens_a_batch = int(tokens_a_batch)
         self.precision = _precision(precision, self._device)
         self.label = label
@@ -146,18 +149,19 @@ class EncoderLM(LM):
                 f"than {work.head.max_length} tokens and were cut"
             )
         with self.journal(work) as journal:
-            todo = [number for number in range(len(work.plan)) if number not in journal.done]
+            mine = range(self._process, len(work.plan), self._processes)
+            todo = [number for number in mine if number not in journal.done]
             if todo:
                 model = self._models.pop(target, None)
                 model = load_model(work.head) if model is None else model
                 self.run(head_call(model.to(self._device), work.head), work, todo, journal.add)
-            return work.collect(journal)
+            return work.collect(from_all_processes({number: journal.done[number] for number in mine}))
 
     def journal(self, work: Work) -> Journal:
         """The journal of the work's batches; in memory only unless `journal_folder` is set."""
         path = None
         if self.journal_folder is not None:
-            part = f"-{self.rank}of{self.world_size}" if self.world_size > 1 else ""
+            part = f"-{self._process}of{self._processes}" if self._processes > 1 else ""
             path = self.journal_folder / f"{work.head.target}{part}.scores"
         key = [self.journal_key, work.tokens.key, work.budget, self.precision, self._device.type]
         return Journal(path, json.dumps(key))
@@ -203,35 +207,10 @@ class EncoderLM(LM):
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             return call(ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True))
 
-    def _join_other_processes(self, device: str | None) -> None:
-        from accelerate import Accelerator
-
-        self._accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available())
-        self._rank = self._accelerator.process_index
-        self._world_size = self._accelerator.num_processes
-        self._device = self._accelerator.device
-
     @property
     def device(self) -> torch.device:
         """The device that the model runs on."""
         return self._device
-
-    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The processes' tensors, concatenated."""
-        return tensor if self._accelerator is None else self._accelerator.gather(tensor.reshape(-1))
-
-    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
-        """The processes' objects on process `dst`, None on others."""
-        if self._accelerator is None:
-            return [obj]
-        received: list[Any] | None = [None] * self.world_size if self.rank == dst else None
-        torch.distributed.gather_object(obj, received, dst=dst)
-        return received
-
-    def barrier(self) -> None:
-        """Wait for the other processes."""
-        if self._accelerator is not None:
-            self._accelerator.wait_for_everyone()
 
 
 @dataclass(frozen=True)
@@ -259,12 +238,12 @@ class Work:
     budget: int
     plan: list[np.ndarray]
 
-    def collect(self, journal: Journal) -> torch.Tensor:
-        """Logits of all finished batches, shape (documents, choices)."""
+    def collect(self, scores: Mapping[int, np.ndarray]) -> torch.Tensor:
+        """Logits, shape (documents, choices), from the scores of all batches."""
         texts = len(self.tokens.lengths)
         logits = torch.empty(texts, len(self.head.columns))
         for number, batch in enumerate(self.plan):
-            values = torch.from_numpy(journal.done[number].astype(np.float32))
+            values = torch.from_numpy(scores[number].astype(np.float32))
             logits[torch.from_numpy(batch)] = values.view(len(batch), -1)
         return logits.view(self.documents, -1) if self.head.target == "xcopa" else logits
 

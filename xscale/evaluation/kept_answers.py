@@ -12,6 +12,7 @@ from lm_eval.api.model import LM
 
 from xscale.errors import UserError
 from xscale.evaluation.journal import Journal
+from xscale.evaluation.processes import from_all_processes
 from xscale.progress import progress, say
 
 DOCUMENTS_A_PART = 512
@@ -20,7 +21,8 @@ DOCUMENTS_A_PART = 512
 class KeptAnswersLM(LM):
     """A model of lm_eval's whose log-likelihood requests are asked in parts, longest first, each kept when it is answered.
 
-    The model batches each part in its own way. With several processes (accelerate) everything is asked at once.
+    The model batches each part in its own way. Several processes (accelerate) share the parts, and all of them have all
+    answers: to lm_eval it is one.
     """
 
     def __init__(self, model: Any, folder: Path, key: str) -> None:
@@ -28,29 +30,31 @@ class KeptAnswersLM(LM):
         self.model = model
         self.folder = folder
         self.key = key
-        self._rank, self._world_size = model.rank, model.world_size
         self.truncated: dict[str, int] = {}
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """The model's own answers."""
-        if not requests or self.world_size > 1:
-            return list(self.model.loglikelihood(requests))
+        if not requests:
+            return []
         target = str(requests[0].doc["target"])
         self._count_truncated(target, requests)
         parts = _parts(requests)
         answers = np.zeros((len(requests), 2))
         key = json.dumps([self.key, [len("".join(request.args)) for request in requests]])
+        process, processes = self.model.rank, self.model.world_size
+        mark = f"-{process}of{processes}" if processes > 1 else ""
         with (
-            Journal(self.folder / f"{target}.scores", key) as journal,
+            Journal(self.folder / f"{target}{mark}.scores", key) as journal,
             progress(f"evaluate {type(self.model).__name__}: {target}", len(requests)) as advance,
         ):
-            for number, part in enumerate(parts):
+            for number in range(process, len(parts), processes):
                 if number not in journal.done:
-                    answered = self.model.loglikelihood([requests[i] for i in part])
+                    answered = self.model.loglikelihood([requests[i] for i in parts[number]])
                     journal.add(number, np.array(answered, dtype=np.float64))
                     self._keep_batch_size()
-                answers[part] = journal.done[number].reshape(-1, 2)
-                advance(len(part))
+                advance(len(parts[number]))
+            for number, values in from_all_processes(journal.done).items():
+                answers[parts[number]] = values.reshape(-1, 2)
         return [(float(value), bool(greedy)) for value, greedy in answers]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
@@ -75,18 +79,6 @@ class KeptAnswersLM(LM):
     def device(self) -> Any:
         """The device that the model runs on."""
         return self.model.device
-
-    def all_gather(self, tensor: Any) -> Any:
-        """The processes' tensors, concatenated."""
-        return self.model.all_gather(tensor)
-
-    def gather_object(self, obj: Any, dst: int = 0) -> Any:
-        """The processes' objects on process `dst`, None on others."""
-        return self.model.gather_object(obj, dst)
-
-    def barrier(self) -> None:
-        """Wait for the other processes."""
-        self.model.barrier()
 
     def _keep_batch_size(self) -> None:
         """lm_eval's `hf` would find out the batch size for each part anew; the first part has the longest requests."""

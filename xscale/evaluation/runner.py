@@ -23,6 +23,7 @@ from harness_tasks.targets import TARGETS, location
 from harness_tasks.tasks import TASK_VERSIONS, group_name, task_name, yaml_folder
 from xscale.errors import UserError
 from xscale.evaluation.predictions import PREDICTIONS, SCHEMA, read_predictions, write_predictions
+from xscale.evaluation.processes import is_first_process
 from xscale.files import sha256_of_folder, write_text
 from xscale.manifest import LOCAL_MODEL, Entry, checkpoint_folder
 
@@ -90,8 +91,8 @@ def evaluate_entry(
 ) -> dict[str, Any]:
     """Evaluate an entry on the selected targets and languages and store the outcome in `results/<id>/`.
 
-    `model` is the entry's lm_eval model where it has been built already. Returns lm_eval's results without samples (in
-    all but the first of several processes: nothing). Raises `UserError` or `DataError` when model or data do not fit.
+    `model` is the entry's lm_eval model where it has been built already. Returns lm_eval's results without samples; of
+    several processes the first one stores them. Raises `UserError` or `DataError` when model or data do not fit.
     """
     from lm_eval.evaluator import evaluate
     from lm_eval.utils import handle_non_serializable
@@ -104,22 +105,15 @@ def evaluate_entry(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     outputs, tables = [], []
     for target, (languages, limit) in selection.items():
-        # of several processes the first collects the others' samples; one alone reads its own instances
-        tasks, shared = load_tasks(target, tuple(languages), source), model.world_size > 1
+        tasks = load_tasks(target, tuple(languages), source)
         with _no_collector():
-            output = evaluate(model, tasks, limit=limit, log_samples=shared)
-        if output is None:
-            continue  # another process writes
-        samples = output.pop("samples", {})
+            output = evaluate(model, tasks, limit=limit, log_samples=False)
+        if output is None:  # to lm_eval there is one process
+            raise RuntimeError("lm_eval gave no results")
         for language in languages:
             name = task_name(target, language)
-            answers = (
-                _from_samples(samples[name]) if shared else _from_instances(tasks["tasks"][name].instances)
-            )
-            tables.append(_table(target, language, answers))
+            tables.append(_table(target, language, _answers(tasks["tasks"][name].instances)))
         outputs.append(output)
-    if not outputs:
-        return {}
     merged = _merge(outputs) | {
         "config": {
             "model": entry.model,
@@ -132,6 +126,8 @@ def evaluate_entry(
         "total_evaluation_time_seconds": str(round(time.time() - start, 1)),
         "xscale": key,
     }
+    if not is_first_process():
+        return merged
     text = json.dumps(merged, indent=2, default=handle_non_serializable, ensure_ascii=False)
     write_text(folder / RESULTS, text + "\n")
     write_predictions(folder / PREDICTIONS, pa.concat_tables(tables), key)
@@ -276,12 +272,7 @@ def _table(target: str, language: str, answers: Sequence[Answer]) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def _from_samples(samples: Sequence[Mapping[str, Any]]) -> list[Answer]:
-    ordered = sorted(samples, key=lambda sample: sample["doc_id"])
-    return [(s["doc"], [float(response[0]) for response in s["filtered_resps"]]) for s in ordered]
-
-
-def _from_instances(instances: Sequence[Any]) -> list[Answer]:
+def _answers(instances: Sequence[Any]) -> list[Answer]:
     """From lm_eval's requests, which carry their responses; a document's choices come in order."""
     answers: dict[int, Answer] = {}
     for instance in instances:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
@@ -11,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from xscale.evaluation.processes import several_processes, wait_for_all_processes
 from xscale.evaluation.runner import (
     PARTIAL,
     Selection,
@@ -35,9 +35,8 @@ def evaluate_entries(
     `evaluate_entry`; what was finished before is kept.
     """
     results.mkdir(parents=True, exist_ok=True)
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if several:
-        _wait_for_others()  # nobody writes before everyone knows what is to be done
+    several = several_processes()
+    wait_for_all_processes()  # nobody writes before everyone knows what is to be done
     ready: dict[str, Any] = {}
     if shared_trunk and not several:
         ready = _compute_together(todo, source, manifest, results)
@@ -54,8 +53,7 @@ def evaluate_entries(
                     evaluate_entry(entry, chosen, source, manifest, results, model)
                     done.append(entry.id)
             del model
-    if several:
-        _wait_for_others()
+    wait_for_all_processes()
     return done
 
 
@@ -111,10 +109,3 @@ def _documents(target: str, languages: tuple[str, ...], limit: int | None, sourc
     """The documents in the order in which lm_eval asks for them."""
     tasks = load_tasks(target, languages, source)["tasks"]
     return [document for task in tasks.values() for document in task.eval_docs[: limit or None]]
-
-
-def _wait_for_others() -> None:
-    import torch
-    from accelerate import PartialState
-
-    PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
