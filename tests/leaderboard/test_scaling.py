@@ -7,8 +7,8 @@ import pytest
 from synthetic import correlated, entry, halves, ladder, result
 
 from xscale.leaderboard import scaling
+from xscale.leaderboard.bootstrap import Bootstrap
 from xscale.leaderboard.panels import build_panels
-from xscale.leaderboard.table import Bootstrap
 
 SIZES = [256, 1024, 4096, 16384, 65536, 262144]
 

@@ -1,7 +1,7 @@
 """Makes the stored predictions of `test_tables.py` anew: `python tests/regression/make_tables.py`.
 
-Needed only when the format of predictions changes. The reference is then written from them, and every figure that
-differs from the old one is printed, to be looked at before it is committed.
+Needed only when the format of predictions changes. The reference is then written from them, and every
+figure that differs from the old one is printed, to be looked at before it is committed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "leaderboard"))
 
 from synthetic import LANGUAGES, correlated, entry, ladder, predictions, store
 
-from xscale.leaderboard.compare import changed_figures
+from xscale.leaderboard.reference import changed_figures
 from xscale.manifest import Manifest, write_manifest
 
 FOLDER = Path(__file__).parent / "tables"
 
 
 def make_predictions() -> None:
-    """Two ladders of two seeds on 90 rows in 4 languages, one checkpoint on fewer rows, one without a result."""
+    """Two ladders of two seeds on 90 rows in 4 languages, one checkpoint on fewer rows, one without a
+    result.
+    """
     rng = np.random.default_rng(2024)
     item = rng.standard_normal((90, 1))
     entries = [

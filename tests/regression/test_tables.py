@@ -1,6 +1,8 @@
-"""Stored predictions give the figures that they gave before; a difference prints its place, the old and the new value.
+"""Stored predictions give the figures that they gave before; a difference prints its place, the old and the
+new value.
 
-After a change that is meant: `python tests/regression/make_tables.py` writes the reference again and prints the same.
+After a change that is meant: `python tests/regression/make_tables.py` writes the reference again and prints
+the same.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import numpy as np
 import pytest
 
 from xscale.leaderboard import scaling
-from xscale.leaderboard.compare import changed_figures, compare
+from xscale.leaderboard.bootstrap import Bootstrap
+from xscale.leaderboard.compare import compare
 from xscale.leaderboard.panels import build_panels, load_results
+from xscale.leaderboard.reference import changed_figures
 from xscale.leaderboard.render import render
-from xscale.leaderboard.table import Bootstrap, make_board, plain, to_json
+from xscale.leaderboard.table import make_board, plain, to_json
 from xscale.manifest import read_manifest
 
 FOLDER = Path(__file__).parent / "tables"

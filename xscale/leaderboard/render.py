@@ -20,8 +20,9 @@ from typing import Any
 from tabulate import tabulate
 
 from xscale.errors import UserError
+from xscale.leaderboard.bootstrap import Delta, Estimate
 from xscale.leaderboard.panels import SUBSET_NAMES
-from xscale.leaderboard.table import BREAKDOWNS, Board, Delta, Estimate, Row, Table, to_json
+from xscale.leaderboard.table import BREAKDOWNS, Board, Row, Table, to_json
 
 FORMATS = ("simple", "github", "latex_booktabs", "csv", "json", "html")
 WIDTH = 80

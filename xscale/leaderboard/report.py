@@ -23,6 +23,7 @@ from xscale.errors import UserError
 from xscale.files import whole_file, write_text
 from xscale.leaderboard import plots, scaling
 from xscale.leaderboard import statistics as st
+from xscale.leaderboard.bootstrap import Bootstrap, Estimate
 from xscale.leaderboard.panels import TARGET_NAMES, Panel, Result
 from xscale.leaderboard.render import (
     p_text,
@@ -34,16 +35,7 @@ from xscale.leaderboard.render import (
     subset_name,
     visible,
 )
-from xscale.leaderboard.table import (
-    BREAKDOWNS,
-    Board,
-    Bootstrap,
-    Estimate,
-    Table,
-    language_groups,
-    make_board,
-    plain,
-)
+from xscale.leaderboard.table import BREAKDOWNS, Board, Table, language_groups, make_board, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from xscale.leaderboard import statistics as st
+from xscale.leaderboard.bootstrap import Bootstrap, Delta, Estimate, difference, estimate, paired_delta
 from xscale.leaderboard.panels import Panel
-from xscale.leaderboard.table import Bootstrap, Delta, Estimate, difference, estimate, paired_delta
 from xscale.manifest import Entry
 
 FIT_DRAWS = 2_000  # enough for 95% bounds of parameters; the accuracies themselves use all draws
