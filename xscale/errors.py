@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """A defect in what the user gave: one line that says what, where, and what to do (exit code 2)."""
+
+
+class JobsFailed(UserError):
+    """Some jobs of a run failed, the others were done: one line that names each with its reason (exit code 2)."""

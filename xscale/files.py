@@ -26,7 +26,8 @@ def _disk_errors(path: Path) -> Iterator[None]:
         if not full and "No space left on device" not in str(error) and "File too large" not in str(error):
             raise
         raise UserError(
-            f"{path}: cannot be written, the disk is full; make room and start again (what was there before is whole)"
+            f"{path}: cannot be written, the disk is full ({str(error).splitlines()[0]}); make room and start again: "
+            "what was there before is whole, training goes on from its last state"
         ) from None
 
 

@@ -1,0 +1,68 @@
+"""The log of long runs: one JSON object a line in `logs/runs.jsonl` beside the manifest, appended by any number of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+SECRET_NAME = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
+_MIN_SECRET = 6  # characters; shorter values are words that occur anyway
+
+
+def journal_of(manifest: Path) -> Path:
+    """The log that belongs to a manifest."""
+    return manifest.parent / "logs" / "runs.jsonl"
+
+
+def write_event(journal: Path, event: str, **fields: Any) -> None:
+    """Append one line: time (UTC), host, process, event and the fields, without secrets.
+
+    One `write` of a line to a file opened for appending, so lines of several processes do not mix. A log that cannot be
+    written (a full disk) never stops the work.
+    """
+    record = {
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "event": event,
+        **fields,
+    }
+    line = without_secrets(json.dumps(record, ensure_ascii=False, default=str)) + "\n"
+    with contextlib.suppress(OSError):
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+
+
+def read_events(journal: Path) -> list[dict[str, Any]]:
+    """All events, oldest first; lines that a full disk cut short are left out."""
+    try:
+        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    events = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            events.append(event)
+    return events
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the values of environment variables that hold tokens, keys or passwords blotted out."""
+    for name, value in os.environ.items():
+        if SECRET_NAME.search(name) and len(value) >= _MIN_SECRET and value in text:
+            text = text.replace(value, "***")
+    return text

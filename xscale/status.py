@@ -1,0 +1,154 @@
+"""What is running, done, failed and left of the experiments of a workspace, from any terminal."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from xscale.evaluation.predictions import PREDICTIONS
+from xscale.journal import journal_of, read_events
+from xscale.pipeline import Workspace
+
+STATES = ("done", "running", "failed", "left")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step of an experiment. `progress`: the share that is done, of a running one; `problem`: of a failed one."""
+
+    experiment: str
+    kind: str
+    id: str
+    size: int
+    state: str
+    progress: float | None = None
+    problem: str | None = None
+
+
+def jobs(workspace: Workspace) -> list[Job]:
+    """The jobs of every experiment that was run here, as they stand.
+
+    Done is what lies on the disk, running what some process holds the lock of, failed what ended so and is neither.
+    """
+    events = read_events(journal_of(workspace.manifest))
+    planned: dict[str, Mapping[str, Any]] = {}
+    failed: dict[tuple[str, str], str] = {}
+    progress: dict[tuple[str, str], float] = {}
+    for event in events:
+        key = (str(event.get("kind")), str(event.get("id")))
+        if event["event"] == "planned":
+            planned[str(event.get("experiment"))] = event
+        elif event["event"] == "failed":
+            failed[key] = str(event.get("problem"))
+        elif event["event"] in ("started", "done"):
+            failed.pop(key, None)
+            progress.pop(key, None)
+        elif event["event"] == "progress" and event.get("total"):
+            kind, _, rest = str(event.get("what")).partition(" ")
+            progress[kind, rest.partition(":")[0]] = event["done"] / event["total"]
+    found = []
+    for experiment, known in planned.items():
+        for identifier, size in known.get("recipes", []):
+            trained = (workspace.checkpoints / identifier / "recipe.json").is_file()
+            evaluated = trained and (workspace.results / identifier / PREDICTIONS).is_file()
+            for kind, done, place in (
+                ("train", trained, workspace.checkpoints),
+                ("evaluate", evaluated, workspace.results),
+            ):
+                key = (kind, identifier)
+                running = not done and _is_locked(place / f".{identifier}.lock")
+                state = "done" if done else "running" if running else "failed" if key in failed else "left"
+                found.append(
+                    Job(
+                        experiment,
+                        kind,
+                        identifier,
+                        size,
+                        state,
+                        progress.get(key) if running else None,
+                        failed.get(key) if state == "failed" else None,
+                    )
+                )
+    return found
+
+
+def seconds_left(found: Sequence[Job], workspace: Workspace) -> float | None:
+    """An estimate of the remaining seconds of work, one job at a time; None before the first job is done.
+
+    A job takes what done jobs of its kind took, linear in the size where two sizes are done.
+    """
+    sizes = {(job.kind, job.id): job.size for job in found}
+    seen: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for event in read_events(journal_of(workspace.manifest)):
+        key = (str(event.get("kind")), str(event.get("id")))
+        if event["event"] == "done" and key in sizes and isinstance(event.get("seconds"), int | float):
+            seen[key[0]].append((sizes[key], float(event["seconds"])))
+    total = 0.0
+    for job in found:
+        if job.state == "done":
+            continue
+        measured = seen.get(job.kind)
+        if not measured:
+            return None
+        xs, ys = (np.array(column, dtype=float) for column in zip(*measured, strict=True))
+        estimate = float(ys.mean())
+        if len(set(xs)) > 1:
+            slope, start = np.polyfit(xs, ys, 1)
+            estimate = max(float(ys.min()), float(start + slope * job.size))
+        total += estimate * (1 - (job.progress or 0.0))
+    return total
+
+
+def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
+    """The report of `xscale status`; `manifest_option` is repeated in the command that goes on."""
+    found = jobs(workspace)
+    if not found:
+        return [f"no run is known here (no {journal_of(workspace.manifest)}); `xscale run` starts one"]
+    lines = []
+    for experiment in dict.fromkeys(job.experiment for job in found):
+        mine = [job for job in found if job.experiment == experiment]
+        counts = Counter(job.state for job in mine)
+        lines.append(f"{experiment}: " + ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s]))
+        for job in mine:
+            if job.state == "running":
+                share = "" if job.progress is None else f" {job.progress:.0%}"
+                lines.append(f"  running: {job.kind} {job.id}{share}")
+        for job in mine:
+            if job.state == "failed":
+                lines.append(f"  failed: {job.kind} {job.id}: {job.problem}")
+        if counts["done"] < len(mine):
+            left = seconds_left(mine, workspace)
+            about = "unknown before a first job is done" if left is None else _duration(left)
+            lines.append(f"  time left, one job at a time: {about}")
+            if not counts["running"]:
+                command = _command_of(experiment, workspace) or f"xscale run {experiment}{manifest_option}"
+                lines.append(f"  nothing is running; this does just what is not done: {command}")
+    return lines
+
+
+def _command_of(experiment: str, workspace: Workspace) -> str | None:
+    for event in reversed(read_events(journal_of(workspace.manifest))):
+        if event["event"] == "planned" and event.get("experiment") == experiment and event.get("command"):
+            return str(event["command"])
+    return None
+
+
+def _duration(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
