@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from harness_tasks.sources import resolve_source
+from harness_tasks.sources import DataError, resolve_source
 from harness_tasks.targets import TARGETS
 from xscale.base_models import resolve_base
-from xscale.errors import UserError
+from xscale.errors import JobsFailed, UserError
 from xscale.evaluation.runner import Selection, is_current, result_key
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.files import sha256_of_folder
+from xscale.journal import journal_of, read_events, write_event
 from xscale.manifest import (
     LOCAL_MODEL,
     Entry,
@@ -27,7 +32,7 @@ from xscale.manifest import (
     read_manifest_or_empty,
     refuse_remote_code,
 )
-from xscale.progress import say
+from xscale.progress import listeners, say
 
 CHECKPOINTS = "checkpoints"
 RESULTS = "results"
@@ -78,24 +83,103 @@ def untrained(recipes: Sequence[Recipe], workspace: Workspace) -> list[Recipe]:
     return [recipe for recipe in recipes if not _is_trained(recipe, workspace.checkpoints / recipe.id)]
 
 
-def train(recipes: Sequence[Recipe], workspace: Workspace) -> None:
-    """Train and register what is missing. All recipes are checked before the first is trained."""
-    todo = untrained(recipes, workspace)
-    if todo:
-        from xscale.training.phases import check_recipe, train_recipe
+def train(
+    recipes: Sequence[Recipe], workspace: Workspace, on_checked: Callable[[], None] | None = None
+) -> None:
+    """Train and register what is missing. All recipes are checked before the first is trained, then `on_checked` is called.
 
-        for recipe in todo:
+    A recipe that fails does not stop the others; `JobsFailed` is raised at the end.
+    """
+    todo = untrained(recipes, workspace)
+    failures: dict[str, str] = {}
+    check_recipes(todo)
+    if on_checked is not None and _is_main_process():
+        on_checked()
+    for recipe in todo:
+        from xscale.training.phases import train_recipe
+
+        folder = workspace.checkpoints / recipe.id
+        workspace.checkpoints.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(workspace.checkpoints / f".{recipe.id}.lock")
+        with lock if _is_main_process() else contextlib.nullcontext():
+            if not _is_trained(recipe, folder):
+                _train_one(recipe, folder, workspace, failures, train_recipe)
+    if _is_main_process():
+        trained = [recipe for recipe in recipes if not {recipe.id, recipe.baseline} & failures.keys()]
+        _register(trained, workspace, {recipe.id for recipe in todo})
+    raise_failures(failures, len(todo))
+
+
+def check_recipes(recipes: Sequence[Recipe]) -> None:
+    """Raise `UserError` for what can be known before training."""
+    if recipes:
+        from xscale.training.phases import check_recipe
+
+        for recipe in recipes:
             resolve_base(recipe.base)
             check_recipe(recipe)
-        for recipe in todo:
-            folder = workspace.checkpoints / recipe.id
-            workspace.checkpoints.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(workspace.checkpoints / f".{recipe.id}.lock")
-            with lock if _is_main_process() else contextlib.nullcontext():
-                if not _is_trained(recipe, folder):
-                    train_recipe(recipe, folder)
-    if _is_main_process():
-        _register(recipes, workspace, {recipe.id for recipe in todo})
+
+
+def _train_one(
+    recipe: Recipe,
+    folder: Path,
+    workspace: Workspace,
+    failures: dict[str, str],
+    train_recipe: Callable[[Recipe, Path], Any],
+) -> None:
+    """Train, and note a failure instead of ending the others' training."""
+    try:
+        with _logged(workspace, "train", [recipe.id]):
+            train_recipe(recipe, folder)
+    except Exception as error:
+        failures[recipe.id] = last_line(error)
+        say(f"train {recipe.id}: failed: {failures[recipe.id]}")
+        if "--debug" in sys.argv and not isinstance(error, UserError):
+            raise
+
+
+def raise_failures(failures: Mapping[str, str], jobs: int) -> None:
+    """Raise `JobsFailed` when there are any: each job with its reason, and what repeats just them."""
+    if failures and jobs == 1:
+        raise JobsFailed(next(iter(failures.values())))
+    if failures:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise JobsFailed(
+            f"{len(failures)} of {jobs} jobs failed: {listed}; the same command repeats just them (`xscale status` lists them)"
+        )
+
+
+def last_line(error: BaseException) -> str:
+    """An exception in one line: a UserError's own, of others the type and the last line."""
+    lines = str(error).strip().splitlines()
+    text = " ".join(str(error).split()) if isinstance(error, UserError | DataError) else (lines or [""])[-1]
+    return text if isinstance(error, UserError | DataError) else f"{type(error).__name__}: {text}"
+
+
+@contextlib.contextmanager
+def _logged(workspace: Workspace, kind: str, ids: Sequence[str]) -> Iterator[None]:
+    """Write to the workspace's log when the work on `ids` starts, is done or fails, and every ten seconds how far it is."""
+    journal = journal_of(workspace.manifest)
+    start = time.monotonic()
+
+    def tell(progress: dict[str, Any]) -> None:
+        write_event(journal, "progress", **progress)
+
+    for name in ids:
+        write_event(journal, "started", kind=kind, id=name)
+    listeners.append(tell)
+    try:
+        yield
+    except BaseException as error:
+        trace = None if isinstance(error, UserError | DataError) else traceback.format_exc()
+        for name in ids:
+            write_event(journal, "failed", kind=kind, id=name, problem=last_line(error), traceback=trace)
+        raise
+    finally:
+        listeners.remove(tell)
+    seconds = round((time.monotonic() - start) / max(1, len(ids)), 2)
+    for name in ids:
+        write_event(journal, "done", kind=kind, id=name, seconds=seconds)
 
 
 def _is_main_process() -> bool:
@@ -130,9 +214,10 @@ def evaluate(
     from xscale.evaluation.sweep import evaluate_entries
 
     selections = [(entry, _selection_of(entry, chosen)) for entry in todo]
-    return evaluate_entries(
-        selections, source, workspace.manifest, workspace.results, shared_trunk=shared_trunk
-    )
+    with _logged(workspace, "evaluate", [entry.id for entry in todo]):
+        return evaluate_entries(
+            selections, source, workspace.manifest, workspace.results, shared_trunk=shared_trunk
+        )
 
 
 def unevaluated(
@@ -164,17 +249,50 @@ def _selection_of(entry: Entry, chosen: Selection) -> Selection:
     return {target: rows for target, rows in chosen.items() if not entry.targets or target in entry.targets}
 
 
-def run(experiment: Experiment, data: str | None, workspace: Workspace) -> list[Entry]:
-    """All of it: train the ladder, register it, evaluate it. Returns the experiment's entries of the manifest."""
+Executor = Callable[[Sequence[Recipe], Selection, str, Workspace], None]
+
+
+def run(
+    experiment: Experiment, data: str | None, workspace: Workspace, executor: Executor | None = None
+) -> list[Entry]:
+    """All of it: train the ladder, register it, evaluate it. Returns the experiment's entries of the manifest.
+
+    `executor` does the training and evaluation elsewhere (`xscale.sweep`); without one they are done here, in order.
+    """
     source = experiment_source(experiment, data)
     recipes = plan(experiment, source)
     present = {entry.id for entry in read_manifest_or_empty(workspace.manifest).entries}
     _refuse_foreign(recipes, present, workspace)
-    train(recipes, workspace)
-    ids = {recipe.id for recipe in recipes}
-    entries = [entry for entry in read_manifest_or_empty(workspace.manifest).entries if entry.id in ids]
+    if executor is not None:
+        _note_plan(experiment, recipes, workspace)
+        executor(recipes, selection(experiment), source, workspace)
+        return registered(recipes, workspace)
+    failed = None
+    try:
+        train(recipes, workspace, on_checked=lambda: _note_plan(experiment, recipes, workspace))
+    except JobsFailed as error:
+        failed = error  # what could be trained is evaluated first
+    entries = registered(recipes, workspace)
     evaluate(entries, selection(experiment), source, workspace)
+    if failed is not None:
+        raise failed
     return entries
+
+
+def registered(recipes: Sequence[Recipe], workspace: Workspace) -> list[Entry]:
+    """The manifest's entries of these recipes."""
+    ids = {recipe.id for recipe in recipes}
+    return [entry for entry in read_manifest_or_empty(workspace.manifest).entries if entry.id in ids]
+
+
+def _note_plan(experiment: Experiment, recipes: Sequence[Recipe], workspace: Workspace) -> None:
+    journal = journal_of(workspace.manifest)
+    plan_of = {"experiment": experiment.name, "recipes": [[recipe.id, recipe.size] for recipe in recipes]}
+    known = [
+        e for e in read_events(journal) if e["event"] == "planned" and e.get("experiment") == experiment.name
+    ]
+    if not known or known[-1].get("recipes") != plan_of["recipes"]:
+        write_event(journal, "planned", **plan_of, command=shlex.join(["xscale", *sys.argv[1:]]))
 
 
 def work_left(experiment: Experiment, data: str | None, workspace: Workspace) -> list[str]:

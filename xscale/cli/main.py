@@ -308,6 +308,17 @@ def push(
     typer.echo(push_folder(folder, repository, private))
 
 
+@app.command(epilog="Example: xscale status")
+def status(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
+    """Show what is running, done, failed and left of the runs here, and about how long it will take."""
+    from xscale.pipeline import Workspace
+    from xscale.status import status_lines
+
+    option = "" if manifest == DEFAULT_MANIFEST else f" --manifest {manifest}"
+    for line in status_lines(Workspace(manifest), option):
+        typer.echo(line)
+
+
 @app.command(
     "lm-eval",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
