@@ -338,7 +338,9 @@ def heat_map_figure(
         )
         for i, row in enumerate(values):
             for j, value in enumerate(row):
-                light = (value - low) / scale > 0.55
+                light = (
+                    _luminance(colours((value - low) / scale)) > 0.179
+                )  # there both have a contrast of 4.6
                 axes.text(
                     j + 0.5,
                     i + 0.5,
@@ -359,6 +361,12 @@ def heat_map_figure(
         axes.set_xlabel("intermediate-task examples")
         axes.set_title(textwrap.fill(visible(title, 80), int(10 + 7.5 * len(sizes))))
     return figure
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """Relative luminance of red, green, blue between 0 and 1 (WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def ladder_name(curve: Curve) -> str:
