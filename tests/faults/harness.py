@@ -5,12 +5,15 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from tiny_model import call
+
+SAID = Path(tempfile.mkdtemp())  # not in the workspace's folder, whose disk may be full
 
 
 def fork(work: Callable[[], int]) -> int:
@@ -27,11 +30,11 @@ def fork(work: Callable[[], int]) -> int:
 
 
 def start(folder: Path, *arguments: object) -> int:
-    """`xscale <arguments>` on the folder's manifest in a child; its output goes to `<folder>/said.<pid>`."""
+    """`xscale <arguments>` on the folder's manifest in a child; `said` has what it printed."""
 
     def work() -> int:
         code, output, errors = call(*arguments, "--manifest", folder / "checkpoints_manifest.json")
-        (folder.parent / f"said.{os.getpid()}").write_text(output + errors, encoding="utf-8")
+        (SAID / str(os.getpid())).write_text(output + errors, encoding="utf-8")
         return code
 
     return fork(work)
@@ -46,8 +49,13 @@ def run(folder: Path) -> tuple[int, str]:
     """`xscale run tiny.yaml` to its end in a child: exit code and what it said."""
     pid = start(folder, "run", folder / "tiny.yaml")
     code = wait(pid)
-    said = folder.parent / f"said.{pid}"
-    return code, said.read_text(encoding="utf-8") if said.exists() else ""
+    return code, said(pid)
+
+
+def said(pid: int) -> str:
+    """What a child printed."""
+    path = SAID / str(pid)
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def kill_after(folder: Path, seconds: float) -> bool:

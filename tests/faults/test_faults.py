@@ -140,7 +140,7 @@ def test_two_runs_at_once(finished: tuple[Path, float], base: Path, tmp_path: Pa
     assert [harness.wait(pid) for pid in children] == [0, 0]
     assert harness.table(folder) == harness.table(finished[0])
     assert harness.findings(folder) == []
-    said = "".join((tmp_path / f"said.{pid}").read_text(encoding="utf-8") for pid in children)
+    said = "".join(harness.said(pid) for pid in children)
     trained = [line for line in said.splitlines() if line.startswith("train ") and ": xnli on" in line]
     print(f"{len(trained)} trainings of 3 checkpoints by two runs at once")
     assert len([line for line in trained if "done in" in line]) == 3
@@ -173,14 +173,12 @@ def test_full_disk_during_a_run(finished: tuple[Path, float], base: Path, tmp_pa
             subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
             pid = harness.start(folder, "run", folder / "tiny.yaml")
             code = harness.wait(pid)
-            said = folder.parent / f"said.{pid}"
-            text = said.read_text(encoding="utf-8") if said.exists() else "(its output did not fit either)"
+            text = harness.said(pid)
             if code == 0:
                 break
             assert "Traceback" not in text and "disk is full" in text, (code, text)
             assert code == 2, (code, text)
             failures.append(text.splitlines()[-1].replace(str(folder), "."))
-            said.unlink(missing_ok=True)
             manifest = folder / "checkpoints_manifest.json"
             if manifest.exists():
                 read_manifest(manifest)
