@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from harness_tasks.targets import TARGETS
 from harness_tasks.tasks import yaml_folder
 
 MODEL_TYPE = "xscale.evaluation.encoder_lm:EncoderLM"
@@ -26,8 +28,11 @@ def run_lm_eval(arguments: Sequence[str]) -> None:
     register_model()
     arguments = list(arguments)
     is_run = not arguments or arguments[0] not in ("ls", "validate")
+    only_ours = _asks_only_for_ours(arguments)
+    if only_ours:
+        _index_only_included_tasks()
     if (
-        "tasks/xscale" not in yaml_folder().as_posix()
+        (only_ours or "tasks/xscale" not in yaml_folder().as_posix())
         and "--include_path" not in arguments
         and any(name in arguments for name in ("--tasks", "-t", "ls"))
     ):
@@ -46,3 +51,25 @@ def run_lm_eval(arguments: Sequence[str]) -> None:
         *arguments,
     ]
     cli_evaluate()
+
+
+def _asks_only_for_ours(arguments: Sequence[str]) -> bool:
+    """Whether every task named after `--tasks` is one of xscale's."""
+    for flag in ("--tasks", "-t"):
+        if flag in arguments and "--include_path" not in arguments:
+            following = arguments[arguments.index(flag) + 1 :]
+            end = next((i for i, word in enumerate(following) if word.startswith("-")), len(following))
+            names = [name for word in following[:end] for name in word.split(",") if name]
+            return bool(names) and all(name.startswith(tuple(f"{t}_ood" for t in TARGETS)) for name in names)
+    return False
+
+
+def _index_only_included_tasks() -> None:
+    """Spare lm_eval the index of its own tasks, which takes longer than a small evaluation."""
+    import lm_eval.tasks
+
+    class IncludedTasks(lm_eval.tasks.TaskManager):  # type: ignore[name-defined]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "include_defaults": False})
+
+    lm_eval.tasks.TaskManager = IncludedTasks

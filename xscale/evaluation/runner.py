@@ -106,7 +106,7 @@ def evaluate_entry(
     outputs, tables = [], []
     for target, (languages, limit) in selection.items():
         tasks = load_tasks(target, tuple(languages), source)
-        with _no_collector():
+        with _rare_collections():
             output = evaluate(model, tasks, limit=limit, log_samples=False)
         if output is None:  # to lm_eval there is one process
             raise RuntimeError("lm_eval gave no results")
@@ -147,15 +147,14 @@ def keep_batches(model: Any, folder: Path, key: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """Without the cycle collector: it would walk through hundreds of thousands of requests again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
+def _rare_collections() -> Iterator[None]:
+    """The cycle collector would walk through hundreds of thousands of requests again and again: let it run seldom."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(200_000, 50, 50)
     try:
         yield
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.set_threshold(*thresholds)
 
 
 @lru_cache(maxsize=128)
@@ -226,10 +225,15 @@ def build_model(entry: Entry, manifest: Path) -> Any:
             reason = " ".join(str(error).removeprefix("EncoderLM.__init__() ").split())[:300]
             raise UserError(f"{manifest}: entry {entry.id!r}: model_args: {reason}; mend them") from None
     import lm_eval.models  # noqa: F401  (registers lm_eval's model types)
+    import torch
     from lm_eval.api.registry import get_model
 
     if entry.model.startswith("hf"):
         arguments["use_safetensors"] = True  # transformers would unpickle pytorch_model.bin otherwise
+        if not torch.cuda.is_available():
+            arguments.setdefault(
+                "device", "cpu"
+            )  # lm_eval's own default is cuda, whether there is one or not
     batch_size = arguments.pop("batch_size", None) or _default_batch_size(entry.model, arguments)
     try:
         return get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})
