@@ -1,0 +1,113 @@
+"""An experiment's plan as jobs for a cluster: train each recipe, evaluate it when it and its baseline are trained.
+
+`python -m xscale.sweep <recipe.json> <manifest>` trains one recipe; a job with several GPUs starts it once for each.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xscale import pipeline
+from xscale.errors import UserError
+from xscale.evaluation.runner import Selection
+from xscale.executors import Job, Resources
+from xscale.experiment import Recipe
+
+
+def make_jobs(
+    recipes: Sequence[Recipe],
+    chosen: Selection,
+    source: str,
+    workspace: pipeline.Workspace,
+    resources: Mapping[str, Resources],
+) -> list[Job]:
+    """A training job for each recipe without a checkpoint, an evaluation job for each recipe."""
+    manifest = str(workspace.manifest.resolve())
+    missing = {recipe.id for recipe in pipeline.untrained(recipes, workspace)}
+    text = {recipe.id: recipe.model_dump_json() for recipe in recipes}
+    jobs = []
+    for recipe in recipes:
+        if recipe.id in missing:
+            wanted = resources.get("train", Resources())
+            arguments: dict[str, Any] = {
+                "recipe": text[recipe.id],
+                "manifest": manifest,
+                "processes": max(1, int(wanted.gpus)),
+            }
+            jobs.append(Job(f"train {recipe.id}", "xscale.sweep:train_job", arguments, resources=wanted))
+    for recipe in recipes:
+        lineage = [name for name in (recipe.baseline, recipe.id) if name]
+        arguments = {
+            "recipes": [text[name] for name in lineage],
+            "trained": sorted(missing & set(lineage)),
+            "chosen": {target: [list(languages), limit] for target, (languages, limit) in chosen.items()},
+            "source": source,
+            "manifest": manifest,
+        }
+        needs = tuple(f"train {name}" for name in lineage if name in missing)
+        wanted = resources.get("evaluate", Resources())
+        jobs.append(Job(f"evaluate {recipe.id}", "xscale.sweep:evaluate_job", arguments, needs, wanted))
+    return jobs
+
+
+def on_ray(
+    recipes: Sequence[Recipe],
+    chosen: Selection,
+    source: str,
+    workspace: pipeline.Workspace,
+    *,
+    resources: Mapping[str, Resources],
+    address: str | None,
+) -> None:
+    """Do all jobs on a Ray cluster. Raises `JobsFailed` at the end when some failed, `UserError` before for bad input."""
+    from xscale.executors.ray import run_jobs
+
+    pipeline.check_recipes(pipeline.untrained(recipes, workspace))
+    jobs = make_jobs(recipes, chosen, source, workspace, resources)
+    failures = run_jobs(jobs, workspace.manifest.resolve().parent, address)
+    pipeline.raise_failures(failures, len(jobs))
+
+
+def train_job(recipe: str, manifest: str, processes: int) -> None:
+    """Train one recipe, without registering it; on several GPUs by as many processes."""
+    if processes == 1:
+        pipeline.train_only(Recipe.model_validate_json(recipe), pipeline.Workspace(Path(manifest)))
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        file.write(recipe)
+        file.flush()
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc-per-node={processes}", "-m", "xscale.sweep", file.name, manifest]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "Error" in line or "error" in line]
+        raise UserError((lines or done.stderr.splitlines() or ["training failed"])[-1].strip())
+
+
+def evaluate_job(
+    recipes: list[str], trained: list[str], chosen: dict[str, list[Any]], source: str, manifest: str
+) -> None:
+    """Register the recipes, whose checkpoints are there, and evaluate the last of them."""
+    workspace = pipeline.Workspace(Path(manifest))
+    loaded = [Recipe.model_validate_json(text) for text in recipes]
+    pipeline.register(loaded, workspace, set(trained))
+    selection: Selection = {
+        target: (tuple(languages), limit) for target, (languages, limit) in chosen.items()
+    }
+    pipeline.evaluate(pipeline.registered(loaded[-1:], workspace), selection, source, workspace)
+
+
+def main() -> None:
+    """One of several processes that train one recipe together."""
+    recipe = Recipe.model_validate(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    pipeline.train_only(recipe, pipeline.Workspace(Path(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()
