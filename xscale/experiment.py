@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from xscale.errors import UserError
+from xscale.executors import Resources
 from xscale.manifest import check_id
 from xscale.parsing import explain_defect, read_model
 
@@ -220,6 +221,9 @@ class Experiment(BaseModel):
         default_factory=dict, description="your own training sets, by the name they have here"
     )
     evaluation: dict[Literal["xnli", "xcopa"], Evaluation] = Field(default_factory=dict)
+    resources: dict[Literal["train", "evaluate"], Resources] = Field(
+        default_factory=dict, description="what one job takes on a cluster (--executor ray)"
+    )
 
     @field_validator("name")
     @classmethod

@@ -96,17 +96,16 @@ def train(
     if on_checked is not None and _is_main_process():
         on_checked()
     for recipe in todo:
-        from xscale.training.phases import train_recipe
-
-        folder = workspace.checkpoints / recipe.id
-        workspace.checkpoints.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workspace.checkpoints / f".{recipe.id}.lock")
-        with lock if _is_main_process() else contextlib.nullcontext():
-            if not _is_trained(recipe, folder):
-                _train_one(recipe, folder, workspace, failures, train_recipe)
+        try:
+            train_only(recipe, workspace)
+        except Exception as error:
+            failures[recipe.id] = last_line(error)
+            say(f"train {recipe.id}: failed: {failures[recipe.id]}")
+            if "--debug" in sys.argv and not isinstance(error, UserError):
+                raise
     if _is_main_process():
         trained = [recipe for recipe in recipes if not {recipe.id, recipe.baseline} & failures.keys()]
-        _register(trained, workspace, {recipe.id for recipe in todo})
+        register(trained, workspace, {recipe.id for recipe in todo})
     raise_failures(failures, len(todo))
 
 
@@ -120,22 +119,17 @@ def check_recipes(recipes: Sequence[Recipe]) -> None:
             check_recipe(recipe)
 
 
-def _train_one(
-    recipe: Recipe,
-    folder: Path,
-    workspace: Workspace,
-    failures: dict[str, str],
-    train_recipe: Callable[[Recipe, Path], Any],
-) -> None:
-    """Train, and note a failure instead of ending the others' training."""
-    try:
-        with _logged(workspace, "train", [recipe.id]):
-            train_recipe(recipe, folder)
-    except Exception as error:
-        failures[recipe.id] = last_line(error)
-        say(f"train {recipe.id}: failed: {failures[recipe.id]}")
-        if "--debug" in sys.argv and not isinstance(error, UserError):
-            raise
+def train_only(recipe: Recipe, workspace: Workspace) -> None:
+    """Train a recipe unless it is trained, under its lock, and register nothing."""
+    from xscale.training.phases import train_recipe
+
+    folder = workspace.checkpoints / recipe.id
+    workspace.checkpoints.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(workspace.checkpoints / f".{recipe.id}.lock")
+    with lock if _is_main_process() else contextlib.nullcontext():
+        if not _is_trained(recipe, folder):
+            with _logged(workspace, "train", [recipe.id]):
+                train_recipe(recipe, folder)
 
 
 def raise_failures(failures: Mapping[str, str], jobs: int) -> None:
@@ -366,8 +360,11 @@ def _refuse_foreign(recipes: Sequence[Recipe], present: set[str], workspace: Wor
             )
 
 
-def _register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str]) -> None:
-    """Entries for the recipes. Files are hashed where they were `trained` just now or have no entry yet."""
+def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str]) -> None:
+    """Make the manifest's entries of recipes whose checkpoints are there.
+
+    Files are hashed where they were `trained` just now or have no entry yet.
+    """
     known = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
     entries = []
     for recipe in recipes:

@@ -50,6 +50,15 @@ def options(
 def run(
     experiment: ExperimentArgument = "first-run",
     data: DataOption = None,
+    executor: Annotated[
+        str, typer.Option("--executor", help="local (here, one job at a time) or ray (a cluster)")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="of an existing Ray cluster; RAY_ADDRESS, or this machine, without it"
+        ),
+    ] = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -64,7 +73,7 @@ def run(
     if dry_run:
         _print_plan(pipeline.work_left(loaded, data, work))
         return
-    entries = pipeline.run(loaded, data, work)
+    entries = pipeline.run(loaded, data, work, _executor(executor, address, loaded))
     _print_board(manifest, ids=[entry.id for entry in entries])
     say(
         f"checkpoints: {work.checkpoints}/   predictions and lm_eval's results: {work.results}/   manifest: {manifest}"
@@ -330,6 +339,20 @@ def lm_eval(context: typer.Context) -> None:
     from xscale.evaluation.lm_eval_command import run_lm_eval
 
     run_lm_eval(context.args)
+
+
+def _executor(name: str, address: str | None, experiment: Any) -> Any:
+    from functools import partial
+
+    from xscale.errors import UserError
+
+    if name == "local" and address is None:
+        return None
+    if name != "ray":
+        raise UserError(f"--executor {name}: local and ray are known; --address goes with ray")
+    from xscale.sweep import on_ray
+
+    return partial(on_ray, resources=experiment.resources, address=address)
 
 
 def _chosen(entries: list[Any], ids: list[str] | None, manifest: Path) -> list[Any]:
