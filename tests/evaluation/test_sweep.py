@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from small_checkpoints import SELECTION, make_checkpoint
+from transformers import BertConfig
 
 from xscale.errors import UserError
 from xscale.evaluation import encoder_lm, runner, trunk
@@ -25,7 +26,7 @@ from xscale.pipeline import evaluate as evaluate_workspace
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> list[Entry]:
     """Four checkpoints: a, b and c have the same embeddings and lower three of four layers, d has its own."""
-    from transformers import AutoTokenizer, BertConfig, BertModel
+    from transformers import AutoTokenizer, BertModel
 
     folder = tmp_path_factory.mktemp("family")
     torch.manual_seed(5)
@@ -88,6 +89,42 @@ def test_shared_layers_are_computed_once_and_change_nothing(
             np.testing.assert_allclose(row["logprobs"], expected["logprobs"], atol=1e-5)
             assert {**row, "logprobs": 0} == {**expected, "logprobs": 0}
     assert len({str(rows) for rows in apart.values()}) == 4
+
+
+def test_shared_layers_of_xlm_r(tiny_base: Path, tmp_path: Path) -> None:
+    """Its positions come from the token ids, and its head is another one than BERT's."""
+    from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
+
+    torch.manual_seed(6)
+    bert = BertConfig.from_pretrained(tiny_base)
+    config = XLMRobertaConfig(
+        vocab_size=bert.vocab_size,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=70,
+        pad_token_id=0,
+    )
+    XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(tiny_base).save_pretrained(tmp_path / "base")
+    entries = []
+    for name in "ab":
+        make_checkpoint(tmp_path / name, tmp_path / "base", seed=1)
+        if name == "b":
+            model = encoder_lm.AutoModelForSequenceClassification.from_pretrained(tmp_path / name / "xnli")
+            torch.nn.init.normal_(model.roberta.encoder.layer[2].output.dense.weight, std=0.3)
+            model.save_pretrained(tmp_path / name / "xnli")
+        arguments = {"pretrained": str(tmp_path / name)}
+        entries.append(Entry(id=name, model="xscale", model_args=arguments))
+    models = [encoder_lm.EncoderLM(str(tmp_path / name), device="cpu") for name in "ab"]
+    assert [shared for _, shared in trunk.groups(models, "xnli")] == [2]
+    apart = sweep(entries, tmp_path / "apart", shared_trunk=False)
+    together = sweep(entries, tmp_path / "together")
+    for name, rows in apart.items():
+        for row, expected in zip(together[name], rows, strict=True):
+            np.testing.assert_allclose(row["logprobs"], expected["logprobs"], atol=1e-5)
+    assert apart["a"] != apart["b"]
 
 
 def counting(module: str, layers_run: list[int]) -> object:
