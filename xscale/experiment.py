@@ -177,7 +177,9 @@ class Target(BaseModel):
 
     model_config = _strict
 
-    train: list[str] = Field(min_length=1, description="its fine-tuning sets, one after the other")
+    train: list[str] = Field(
+        description="its fine-tuning sets, one after the other; [] with objective: causal_lm"
+    )
     size: PositiveInt | None = Field(None, description="rows of each set; all of them when left out")
 
 
@@ -202,6 +204,11 @@ class Experiment(BaseModel):
     base: str = Field(min_length=1)
     intermediate: str | list[str] = Field(
         description="intermediate task, or several; <task>@<language> is its translation"
+    )
+    objective: Literal["heads", "causal_lm"] = Field(
+        default="heads",
+        description="heads: encoders, a head for each task; causal_lm: the base is a causal language model, trained on the "
+        "prompts of the intermediate task and scored by lm_eval's hf, without fine-tuning on the targets",
     )
     sizes: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
@@ -270,6 +277,7 @@ class Experiment(BaseModel):
                     f"training: unknown phase {name!r}; known here: intermediate, {', '.join(self.targets)}"
                 )
         phases(self)
+        self._check_objective()
         for target, evaluation in self.evaluation.items():
             if target not in self.targets:
                 raise ValueError(
@@ -284,6 +292,17 @@ class Experiment(BaseModel):
                         f"{', '.join(TARGET_LANGUAGES[target])}"
                     )
         return self
+
+    def _check_objective(self) -> None:
+        for target, plan in self.targets.items():
+            if self.objective == "heads" and not plan.train:
+                raise ValueError(f"targets.{target}.train: name at least one fine-tuning set")
+            if self.objective == "causal_lm" and plan.train:
+                raise ValueError(
+                    f"targets.{target}.train: with objective: causal_lm nothing is fine-tuned on; write []"
+                )
+        if self.objective == "causal_lm" and (self.lora is not None or self.masked_lm is not None):
+            raise ValueError("objective: causal_lm: lora and masked_lm are for encoders; leave them out")
 
 
 def phases(experiment: Experiment) -> dict[str, Phase]:
@@ -324,6 +343,7 @@ class Recipe(BaseModel):
     targets: dict[str, Target]
     phases: dict[str, Phase]
     baseline: str | None
+    objective: Literal["heads", "causal_lm"] = "heads"
     mixing: Mixing | None = None  # of several intermediate tasks
     masked_lm: MaskedLM | None = None
     development: Development = Field(default_factory=Development)
@@ -368,6 +388,7 @@ def plan(experiment: Experiment, source: str) -> list[Recipe]:
                     targets={str(name): target for name, target in experiment.targets.items()},
                     phases=phases(experiment),
                     baseline=baseline if size else None,
+                    objective=experiment.objective,
                     mixing=experiment.mixing if len(intermediate) > 1 else None,
                     masked_lm=experiment.masked_lm,
                     development=experiment.development or Development(choose=choose),

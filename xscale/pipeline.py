@@ -309,9 +309,11 @@ def work_left(experiment: Experiment, data: str | None, workspace: Workspace) ->
     for recipe in recipes:
         if recipe.id in todo:
             lines.append(
-                f"train {recipe.id}: {recipe.size} of {'+'.join(recipe.intermediate)}, then "
-                + ", ".join(
-                    f"{target} from {'+'.join(plan.train)}" for target, plan in recipe.targets.items()
+                f"train {recipe.id}: {recipe.size} of {'+'.join(recipe.intermediate)}"
+                + "".join(
+                    f", then {target} from {'+'.join(plan.train)}"
+                    for target, plan in recipe.targets.items()
+                    if plan.train
                 )
             )
         if (
@@ -351,13 +353,17 @@ def _refuse_foreign(recipes: Sequence[Recipe], present: set[str], workspace: Wor
     """An entry of the manifest that has our id, but no folder of ours, is somebody else's."""
     entries = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
     for recipe in recipes:
-        if (
-            recipe.id in present
-            and entries[recipe.id].model_args.get("pretrained") != f"{CHECKPOINTS}/{recipe.id}"
-        ):
+        if recipe.id in present and entries[recipe.id].model_args.get("pretrained") != _model_of(recipe)[1]:
             raise UserError(
                 f"{workspace.manifest}: entry {recipe.id!r} is not of this experiment; rename one of them"
             )
+
+
+def _model_of(recipe: Recipe) -> tuple[str, str]:
+    """lm_eval's model type for a checkpoint, and its folder as the manifest has it."""
+    if recipe.objective == "causal_lm":
+        return "hf", f"{CHECKPOINTS}/{recipe.id}/model"
+    return LOCAL_MODEL, f"{CHECKPOINTS}/{recipe.id}"
 
 
 def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str]) -> None:
@@ -377,18 +383,19 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
             and old.note == _note(record)
         ):
             continue  # hashing hundreds of megabytes again would make a second run slow
+        model, folder = _model_of(recipe)
         entries.append(
             Entry(
                 id=recipe.id,
-                model=LOCAL_MODEL,
-                model_args={"pretrained": f"{CHECKPOINTS}/{recipe.id}"},
+                model=model,
+                model_args={"pretrained": folder},
                 base=recipe.base,
                 intermediate=recipe.intermediate,
                 size=recipe.size,
                 seed=recipe.seed,
                 targets={target: plan.train for target, plan in recipe.targets.items()},
                 baseline=recipe.baseline,
-                sha256=sha256_of_folder(workspace.checkpoints / recipe.id),
+                sha256=sha256_of_folder(workspace.manifest.parent / folder),
                 note=_note(record),
             )
         )
@@ -397,7 +404,10 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
 
 
 def _note(record: dict[str, Any]) -> str:
-    """What the manifest says of a checkpoint of ours: its recipe's digest, and the fingerprint of its intermediate rows."""
+    """What the manifest says of a checkpoint of ours: its recipe, its intermediate rows, how updates were counted, which
+    step of a target's training was kept (none: the last, unscored)."""
     phases = [phase for phase in record["phases"] if phase["phase"] == "intermediate"]
     rows = "+".join(phase["rows_sha256"][:12] for phase in phases)
-    return f"recipe {record['digest'][:12]}" + (f", rows {rows}" if rows else "")
+    recipe = record["recipe"]
+    how = f"updates: {recipe['phases']['intermediate']['updates']}, step: {recipe['development']['choose']}"
+    return f"recipe {record['digest'][:12]}{f', rows {rows}' if rows else ''}, {how}"

@@ -31,22 +31,27 @@ def model_card(record: dict[str, Any]) -> str:
     lines = ["---", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(), "---", ""]
     lines += [f"# {recipe['id']}", ""]
     trained = "+".join(recipe["intermediate"])
+    is_causal = recipe["objective"] == "causal_lm"
+    after = "" if is_causal else ", fine-tuned in English on each target"
     lines += [
-        f"`{base}` after intermediate training in English on {recipe['size']:,} examples of {trained}, seed {recipe['seed']}, "
-        "fine-tuned in English on each target; made with xscale to measure what the number of intermediate-task "
+        f"`{base}` after intermediate training in English on {recipe['size']:,} examples of {trained}, "
+        f"seed {recipe['seed']}{after}; made with xscale to measure what the number of intermediate-task "
         "examples changes in zero-shot cross-lingual accuracy."
         if recipe["size"]
-        else f"`{base}` without intermediate training, seed {recipe['seed']}, fine-tuned in English on each target: the "
+        else f"`{base}` without intermediate training, seed {recipe['seed']}{after}: the "
         "baseline of a ladder made with xscale.",
         "",
         "| folder | what | how to load it |",
         "| --- | --- | --- |",
-        "| `encoder` | the encoder after the intermediate phase | `AutoModel` |",
+        "| `model` | the language model after training on the intermediate task's prompts | `AutoModelForCausalLM` |"
+        if is_causal
+        else "| `encoder` | the encoder after the intermediate phase | `AutoModel` |",
     ]
     classes = {"xnli": "AutoModelForSequenceClassification", "xcopa": "AutoModelForMultipleChoice"}
     lines += [
         f"| `{target}` | fine-tuned on {'+'.join(plan['train'])} | `{classes[target]}` |"
         for target, plan in recipe["targets"].items()
+        if not is_causal
     ]
     lines += ["", "## Training", ""]
     lines += [

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
     AutoModelForQuestionAnswering,
@@ -34,6 +35,7 @@ _MODEL_CLASSES: dict[Head, Any] = {
     "span": AutoModelForQuestionAnswering,
     "token_classification": AutoModelForTokenClassification,
     "masked_lm": AutoModelForMaskedLM,
+    "causal_lm": AutoModelForCausalLM,
 }
 _NAMED_LABELS = ("pair_classification", "token_classification")
 _DROPOUT_FIELDS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
@@ -77,9 +79,10 @@ def model_with_head(
             extra |= {name: dropout for name in _DROPOUT_FIELDS if hasattr(config, name)}
         return _MODEL_CLASSES[head].from_pretrained(pretrained, dtype=torch.float32, **extra)
     except (OSError, ValueError) as error:
+        kind = "causal language model" if head == "causal_lm" else "encoder"
         raise UserError(
             f"base {pretrained!r}: no {head} model of it can be made ({str(error).splitlines()[0]}); "
-            "an encoder that transformers' auto classes know is needed"
+            f"{'a' if head == 'causal_lm' else 'an'} {kind} that transformers' auto classes know is needed"
         ) from None
 
 
@@ -124,6 +127,10 @@ def encode(
     if head == "token_classification":
         return _encode_tagged(tokenizer, examples, max_length)
     ids = tokenise(tokenizer, examples, max_length)
+    if head == "causal_lm":
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if first is not None:  # lm_eval scores a text behind this token
+            ids = [[text if text[:1] == [first] else [first, *text][:max_length]] for (text,) in ids]
     return [Encoded(sequences, example.label) for sequences, example in zip(ids, examples, strict=True)]
 
 
@@ -223,7 +230,8 @@ def collate(
     length) for multiple choice, and the labels that the head's model takes. `seed` decides which tokens are masked."""
     flat = [sequence for item in batch for sequence in item.ids]
     length = max(map(len, flat))
-    input_ids = torch.full((len(flat), length), int(tokenizer.pad_token_id))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    input_ids = torch.full((len(flat), length), int(pad or 0))
     attention_mask = torch.zeros((len(flat), length), dtype=torch.long)
     for row, sequence in enumerate(flat):
         input_ids[row, : len(sequence)] = torch.tensor(sequence)
@@ -239,6 +247,10 @@ def collate(
         for row, item in enumerate(batch):
             assert isinstance(item.target, list)
             labels[row, : len(item.target)] = torch.tensor(item.target)
+        return inputs | {"labels": labels}
+    if head == "causal_lm":  # every token but the first is predicted
+        labels = torch.where(attention_mask == 1, input_ids, IGNORED)
+        labels[:, 0] = IGNORED
         return inputs | {"labels": labels}
     if head == "masked_lm":
         masked, labels = mask_tokens(input_ids, tokenizer, seed)
@@ -284,18 +296,23 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    first_names = {tensor.data_ptr(): name for name, tensor in reversed(list(model.state_dict().items()))}
+    state = {  # a tied tensor once, under its first name
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if first_names[tensor.data_ptr()] == name
+    }
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     shards = [[name for name in state if name in frozen], [name for name in state if name not in frozen]]
     shards = [names for names in shards if names]
     weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = folder / f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {name: state[name] for name in names}
+        shard = {name: state[name] for name in names}
         if names[0] in frozen:
-            _link_shared(tensors, file, store)
+            _link_shared(shard, file, store)
         else:
-            save_file(tensors, file, metadata={"format": "pt"})
+            save_file(shard, file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(names, file.name)
     total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}

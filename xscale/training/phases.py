@@ -20,7 +20,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,7 @@ from xscale.training.loop import (
     train_steps,
     uses_bf16,
 )
+from xscale.training.prompts import prompt_of
 from xscale.training.tasks import Example, Loaded, TrainingTask, load_examples, training_task
 from xscale.training.texts import load_texts
 from xscale.training.tracking import start_trackers, trackers
@@ -97,7 +98,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise UserError("lora: one intermediate task is possible with adapters; give one, or leave lora out")
     if recipe.lora is not None and recipe.masked_lm is not None:
         raise UserError("lora: masked_lm is not possible with adapters; leave one of them out")
-    for target, plan in recipe.targets.items():
+    targets = recipe.targets if recipe.objective == "heads" else {}
+    for target, plan in targets.items():
         labels: dict[str, tuple[str, ...]] = {}
         for name in plan.train:
             task = training_task(name, recipe.tasks)
@@ -146,11 +148,14 @@ def train_recipe(recipe: Recipe, folder: Path, save_seconds: float = SAVE_SECOND
             record,
             done,
         )
-        for unit in ("encoder", *recipe.targets):
+        for unit in ("encoder", *recipe.targets) if recipe.objective == "heads" else ("model",):
             if unit in run.done:
                 continue
             before = time.monotonic()
-            model = _train_encoder(run) if unit == "encoder" else _train_target(run, unit)
+            if unit == "model":
+                model = _train_causal(run)
+            else:
+                model = _train_encoder(run) if unit == "encoder" else _train_target(run, unit)
             if accelerator.is_main_process:
                 _save(run, model, unit, round(time.monotonic() - before, 1))
             accelerator.wait_for_everyone()
@@ -291,6 +296,32 @@ def _train_encoder(run: _Run) -> PreTrainedModel:
     by_sample = [models["masked_lm" if sample is masked else sample.task.family] for sample in samples]
     _train_on(run, "intermediate", 0, samples, by_sample)
     return whole.base_model
+
+
+def _train_causal(run: _Run) -> PreTrainedModel:
+    """A causal language model after training on the intermediate tasks' prompts."""
+    recipe, phase = run.recipe, run.recipe.phases["intermediate"]
+    model = model_with_head(
+        run.base, "causal_lm", (), _phase_seed(recipe.seed, "intermediate"), phase.dropout
+    )
+    if phase.freeze != "nothing" or phase.freeze_layers:
+        raise UserError(
+            "objective: causal_lm: freezing is for encoders; set training.intermediate.freeze: nothing"
+        )
+    if recipe.size:
+        samples = [_as_prompts(sample) for sample in _intermediate_samples(recipe)]
+        _train_on(run, "intermediate", 0, samples, [model] * len(samples))
+    return model
+
+
+def _as_prompts(sample: _Sample) -> _Sample:
+    task = replace(sample.task, labels=sample.labels)
+    prompts = {
+        int(row): replace(sample.examples[row], pairs=[(prompt_of(sample.examples[row], task), "")])
+        for row in sample.order
+    }
+    examples = [prompts.get(row, example) for row, example in enumerate(sample.examples)]
+    return replace(sample, task=replace(task, head="causal_lm"), examples=examples)
 
 
 def _train_target(run: _Run, target: str) -> PreTrainedModel:

@@ -13,7 +13,9 @@ from xscale.encoding import NLI_LABELS, copa_pairs, nli_pair
 from xscale.errors import UserError
 from xscale.experiment import OwnTask
 
-Head = Literal["pair_classification", "multiple_choice", "span", "token_classification", "masked_lm"]
+Head = Literal[
+    "pair_classification", "multiple_choice", "span", "token_classification", "masked_lm", "causal_lm"
+]
 
 
 @dataclass(frozen=True)
