@@ -229,7 +229,7 @@ def test_ten_checkpoints_in_one_sweep(
 ) -> None:
     """Target: 5 times cheaper than ten processes of lm_eval. Two of those are timed and count five times."""
     entries = [make(f"ten{seed}", 2, 64, seed=seed) for seed in range(10)]
-    limit = 1000
+    limit = 200
     program = (
         "import pathlib\n"
         "from xscale.evaluation.sweep import evaluate_entries\n"
@@ -250,9 +250,11 @@ def test_ten_checkpoints_in_one_sweep(
             "--model",
             "xscale",
             "--model_args",
-            f"pretrained={entry.model_args['pretrained']},device=cpu",
+            f"pretrained={entry.model_args['pretrained']}",
         ]
         command += [
+            "--device",
+            "cpu",
             "--tasks",
             "xnli_ood_de,xnli_ood_en",
             "--limit",
