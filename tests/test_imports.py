@@ -14,6 +14,7 @@ FLOORS = {
     "xscale.leaderboard": 3,
     "xscale.pipeline": 3,
     "xscale.check": 3,
+    "xscale.costs": 3,
     "xscale.status": 3,
     "xscale.sweep": 3,
     "xscale.cli": 4,

@@ -1,0 +1,95 @@
+"""What `xscale status` and `xscale plan --cost` say, against figures worked out by hand."""
+
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from xscale.costs import Throughput, cost_lines, documents_of, measured, training_examples
+from xscale.errors import UserError
+from xscale.experiment import Experiment, plan
+from xscale.journal import journal_of, write_event
+from xscale.pipeline import Workspace, selection
+from xscale.status import jobs, seconds_left, status_lines
+
+EXPERIMENT = {
+    "name": "sweep",
+    "base": "FacebookAI/xlm-roberta-large",
+    "intermediate": "mnli",
+    "sizes": [0, 1000, 4000],
+    "seeds": [1, 2],
+    "targets": {"xnli": {"train": ["mnli"], "size": 1000}, "xcopa": {"train": ["social_iqa", "copa"]}},
+    "recipe": "paper",  # 2 epochs; xcopa: 5
+    "evaluation": {"xnli": {"languages": ["en", "de"], "limit": 100}},
+}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "checkpoints_manifest.json")
+
+
+def test_costs_by_hand() -> None:
+    experiment = Experiment.model_validate(EXPERIMENT)
+    recipes = plan(experiment, "hub")
+    assert training_examples(recipes) == {
+        "intermediate": 2 * (1000 + 4000) * 2,
+        "xnli": 6 * 1000 * 2,
+        "xcopa": 6 * (33_410 + 400) * 5,
+    }
+    assert documents_of(selection(experiment)) == 2 * 100 + 12 * 500
+    lines = cost_lines(recipes, selection(experiment), Throughput(100, 1000, 2**30), at_once=2)
+    hours = (20_000 + 12_000 + 1_014_300) / 100 / 3600 + 6 * 6200 / 1000 / 3600
+    assert lines[0] == "6 recipes of base FacebookAI/xlm-roberta-large: 6 training jobs, 6 evaluation jobs"
+    assert any(line.split()[:2] == ["all", f"{hours:.1f}"] for line in lines)
+    assert any(line.split()[0] == f"{hours / 2:.1f}" for line in lines)
+    assert any(line.startswith("disk: 6.0 GiB") for line in lines)
+
+
+def test_unknown_throughput_is_not_guessed(workspace: Workspace) -> None:
+    experiment = Experiment.model_validate(EXPERIMENT)
+    known = measured(workspace, experiment.base)
+    with pytest.raises(UserError, match="give --examples-per-second"):
+        cost_lines(plan(experiment, "hub"), selection(experiment), known)
+
+
+def test_status_of_nothing(workspace: Workspace) -> None:
+    assert status_lines(workspace, "")[0].startswith("no run is known here")
+
+
+def test_status_by_hand(workspace: Workspace) -> None:
+    journal = journal_of(workspace.manifest)
+    recipes = [["s-0-seed1", 0], ["s-100-seed1", 100], ["s-200-seed1", 200], ["s-300-seed1", 300]]
+    write_event(journal, "planned", experiment="s", recipes=recipes, command="xscale run s.yaml")
+    for name, size in recipes[:2]:
+        write_event(journal, "started", kind="train", id=name)
+        write_event(journal, "done", kind="train", id=name, seconds=10 + size)
+        (workspace.checkpoints / name).mkdir(parents=True)
+        (workspace.checkpoints / name / "recipe.json").write_text("{}")
+    write_event(journal, "failed", kind="train", id="s-200-seed1", problem="the loss is nan")
+    write_event(journal, "started", kind="train", id="s-300-seed1")
+    write_event(journal, "progress", what="train s-300-seed1: intermediate on 300 of x", done=1, total=4)
+    write_event(journal, "done", kind="evaluate", id="s-0-seed1", seconds=5)
+    (workspace.results / "s-0-seed1").mkdir(parents=True)
+    (workspace.results / "s-0-seed1" / "predictions.parquet").write_bytes(b"")
+    with FileLock(workspace.checkpoints / ".s-300-seed1.lock"):
+        found = jobs(workspace)
+        states = {(job.kind, job.id): job.state for job in found}
+        assert states == {
+            ("train", "s-0-seed1"): "done",
+            ("train", "s-100-seed1"): "done",
+            ("train", "s-200-seed1"): "failed",
+            ("train", "s-300-seed1"): "running",
+            ("evaluate", "s-0-seed1"): "done",
+            ("evaluate", "s-100-seed1"): "left",
+            ("evaluate", "s-200-seed1"): "left",
+            ("evaluate", "s-300-seed1"): "left",
+        }
+        # 10 s + 1 s an example: 210 for the failed one, three quarters of 310, three evaluations of 5
+        assert seconds_left(found, workspace) == pytest.approx(210 + 0.75 * 310 + 15, rel=1e-6)
+        lines = status_lines(workspace, "")
+        assert lines[0] == "s: 3 done, 1 running, 1 failed, 3 left"
+        assert "  running: train s-300-seed1 25%" in lines
+        assert "  failed: train s-200-seed1: the loss is nan" in lines
+        assert not any("nothing is running" in line for line in lines)
+    assert status_lines(workspace, "")[-1].endswith("this does just what is not done: xscale run s.yaml")
