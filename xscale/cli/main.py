@@ -317,6 +317,51 @@ def push(
     typer.echo(push_folder(folder, repository, private))
 
 
+@app.command(
+    epilog="Example: xscale plan experiments/sweep.yaml --cost --examples-per-second 60 --documents-per-second 400"
+)
+def plan(
+    experiment: ExperimentArgument = "first-run",
+    data: DataOption = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="hours and disk, from what was measured here or is given")
+    ] = False,
+    examples_per_second: Annotated[
+        float | None, typer.Option("--examples-per-second", help="of one training job", min=0.001)
+    ] = None,
+    documents_per_second: Annotated[
+        float | None, typer.Option("--documents-per-second", help="of one evaluation job", min=0.001)
+    ] = None,
+    checkpoint_gib: Annotated[
+        float | None, typer.Option("--checkpoint-gib", help="disk of one checkpoint", min=0)
+    ] = None,
+    at_once: Annotated[int, typer.Option("--at-once", help="jobs that run side by side", min=1)] = 1,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """List what a run would do, or with --cost what it takes; does nothing."""
+    from dataclasses import replace
+
+    from xscale import pipeline
+    from xscale.costs import cost_lines, measured
+    from xscale.experiment import find_experiment, read_experiment
+    from xscale.experiment import plan as plan_of
+
+    loaded = read_experiment(find_experiment(experiment))
+    work = pipeline.Workspace(manifest)
+    if not cost:
+        _print_plan(pipeline.work_left(loaded, data, work))
+        return
+    known = measured(work, loaded.base)
+    given = {"examples": examples_per_second, "documents": documents_per_second}
+    given["checkpoint_bytes"] = None if checkpoint_gib is None else checkpoint_gib * 2**30
+    changes = {name: value for name, value in given.items() if value is not None}
+    if changes:
+        known = replace(known, **changes, origin="given" if len(changes) > 1 else f"{known.origin}, or given")
+    recipes = plan_of(loaded, data or loaded.data or "hub")
+    for line in cost_lines(recipes, pipeline.selection(loaded), known, at_once):
+        typer.echo(line)
+
+
 @app.command(epilog="Example: xscale status")
 def status(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     """Show what is running, done, failed and left of the runs here, and about how long it will take."""
