@@ -34,9 +34,11 @@ class Throughput:
 def measured(workspace: Workspace, base: str) -> Throughput:
     """From the checkpoints of that base that were trained and evaluated in this workspace."""
     took = {
-        event.get("id"): event.get("seconds")
+        event.get("id"): float(event["seconds"])
         for event in read_events(journal_of(workspace.manifest))
-        if event["event"] == "done" and event.get("kind") == "evaluate"
+        if event["event"] == "done"
+        and event.get("kind") == "evaluate"
+        and isinstance(event.get("seconds"), int | float)
     }
     examples = seconds = documents = evaluation_seconds = 0.0
     sizes = []
@@ -51,7 +53,7 @@ def measured(workspace: Workspace, base: str) -> Throughput:
             folder = record_file.parent
             sizes.append(sum(file.stat().st_size for file in folder.rglob("*") if file.stat().st_nlink == 1))
             predictions = workspace.results / folder.name / PREDICTIONS
-            if predictions.is_file() and isinstance(took.get(folder.name), int | float):
+            if predictions.is_file() and folder.name in took:
                 evaluation_seconds += took[folder.name]
                 documents += pq.read_metadata(predictions).num_rows
         except (OSError, ValueError, KeyError, TypeError):
