@@ -290,7 +290,7 @@ def test_one_more_checkpoint_with_8_of_12_layers_frozen(
 ) -> None:
     """Target: at most 0.45 of the cost of the first."""
     entries = [make(f"trunk{seed}", 12, 256, shared=8, seed=seed) for seed in range(4)]
-    limit = 8
+    limit = 16
     counter = iter(range(1000))
 
     def sweep(count: int) -> float:
@@ -314,12 +314,12 @@ def test_one_more_checkpoint_with_8_of_12_layers_frozen(
 def test_memory_of_a_full_evaluation(
     benchmark: Any, make: Callable[..., Entry], tmp_path: Path, rows_source: str
 ) -> None:
-    """Peak memory of all test documents of XNLI for one checkpoint, and for three one after the other."""
-    entries = [make(f"memory{seed}", 1, 32, seed=seed) for seed in range(3)]
+    """Peak memory of all test documents of XNLI for one checkpoint, and for two one after the other."""
+    entries = [make(f"memory{seed}", 1, 32, seed=seed) for seed in range(2)]
 
     def peak(count: int) -> dict[str, Any]:
         program = (
-            "import json, pathlib, resource, sys\n"
+            "import json, pathlib, resource\n"
             "from xscale.evaluation.sweep import evaluate_entries\n"
             "from xscale.manifest import Entry\n"
             f"results = pathlib.Path({str(tmp_path / str(count))!r})\n"
@@ -333,8 +333,8 @@ def test_memory_of_a_full_evaluation(
         return json.loads(ended.stdout.splitlines()[-1])
 
     one = benchmark.pedantic(lambda: peak(1), rounds=1)
-    three = peak(3)
+    two = peak(2)
     documents = sum(
         len(build_documents("xnli", code, options=Options(data=rows_source))) for code in LANGUAGES
     )
-    benchmark.extra_info.update(documents=documents, peak_mib=one["mib"], peak_mib_of_three=three["mib"])
+    benchmark.extra_info.update(documents=documents, peak_mib=one["mib"], peak_mib_of_two=two["mib"])
