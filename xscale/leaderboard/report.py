@@ -19,7 +19,6 @@ from harness_tasks.rows import Options, data_record
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import REGISTRY
 from harness_tasks.targets import get_target, read_target
-from xscale import __version__
 from xscale.errors import UserError
 from xscale.files import whole_file, write_text
 from xscale.leaderboard import plots, scaling
@@ -695,8 +694,8 @@ def _made(
     items = [("made", f"{made:%Y-%m-%d %H:%M} UTC")]
     if command:
         items.append(("command", command))
-    versions = [f"xscale {__version__}", f"Python {platform.python_version()}"]
-    for package in ("lm_eval", "numpy", "scipy", "matplotlib"):
+    versions = [f"Python {platform.python_version()}"]
+    for package in ("xscale", "lm_eval", "numpy", "scipy", "matplotlib"):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
