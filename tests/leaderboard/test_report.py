@@ -328,10 +328,8 @@ def browser() -> Iterator[Any]:
 
 
 def _browser(webdriver: Any, *, scripts: bool = True) -> Iterator[Any]:
-    chromium, driver = (
-        shutil.which("chromium") or shutil.which("chromium-browser"),
-        shutil.which("chromedriver"),
-    )
+    chromium = os.environ.get("CHROME") or shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
     if not chromium or not driver:
         pytest.skip("needs Debian's packages chromium and chromium-driver")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
