@@ -56,7 +56,7 @@ def two_processes(recipe: Recipe, folder: Path) -> None:
     ]
     try:
         for process in processes:
-            _, errors = process.communicate(timeout=150)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors.decode()[-2000:]
     finally:
         for process in processes:

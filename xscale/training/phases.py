@@ -537,7 +537,7 @@ def _clean(recipe: Recipe, name: str) -> tuple[Loaded, list[int], Leaks]:
     return _clean_cached(training_task(name, recipe.tasks), recipe.data)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # as many tasks as a mixture may have
 def _clean_cached(task: TrainingTask, source: str) -> tuple[Loaded, list[int], Leaks]:
     """A task's examples, the numbers of those that are in no evaluation set, and what was dropped."""
     loaded = load_examples(task, source)
