@@ -202,11 +202,14 @@ def test_weights_load_beside_the_running_one(
     assert loaded == [False] * 8  # two heads each, none twice
 
 
-def test_an_entry_that_fails_leaves_the_others_finished(family: list[Entry], tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared_trunk", [False, True])
+def test_an_entry_that_fails_leaves_the_others_finished(
+    family: list[Entry], tmp_path: Path, shared_trunk: bool
+) -> None:
     broken = Entry(id="broken", model="xscale", model_args={"pretrained": str(tmp_path / "nowhere")})
     with pytest.raises(UserError, match="nowhere"):
-        sweep([family[0], broken, family[1]], tmp_path, shared_trunk=False)
-    assert (tmp_path / "a" / PREDICTIONS).exists() and not (tmp_path / "b").exists()
+        sweep([family[0], broken, family[1]], tmp_path, shared_trunk=shared_trunk)
+    assert (tmp_path / "a" / PREDICTIONS).exists() and not (tmp_path / "b" / PREDICTIONS).exists()
 
 
 def test_data_and_requests_are_made_once(

@@ -205,13 +205,16 @@ def _task_names(target: str, languages: Sequence[str]) -> list[str]:
     return [task_name(target, language) for language in languages]
 
 
-def build_model(entry: Entry, manifest: Path) -> Any:
-    """The entry as an lm_eval model. Raises `UserError` when its files are not those registered, or lm_eval cannot load it."""
+def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
+    """The entry as an lm_eval model; of encoder checkpoints no weights are read yet.
+
+    Raises `UserError` when its files are not those registered (unless `verify` is off), or lm_eval cannot load it.
+    """
     arguments: dict[str, Any] = dict(entry.model_args)
     folder = checkpoint_folder(entry, manifest)
     if folder is not None:
         arguments["pretrained"] = str(folder)
-        if entry.sha256 and sha256_of_folder(folder) != entry.sha256:
+        if verify and entry.sha256 and sha256_of_folder(folder) != entry.sha256:
             raise UserError(
                 f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "
                 "differs); restore them, or remove the entry and add it again"
@@ -230,10 +233,8 @@ def build_model(entry: Entry, manifest: Path) -> Any:
 
     if entry.model.startswith("hf"):
         arguments["use_safetensors"] = True  # transformers would unpickle pytorch_model.bin otherwise
-        if not torch.cuda.is_available():
-            arguments.setdefault(
-                "device", "cpu"
-            )  # lm_eval's own default is cuda, whether there is one or not
+        if not torch.cuda.is_available():  # lm_eval's own default is cuda, whether there is one or not
+            arguments.setdefault("device", "cpu")
     batch_size = arguments.pop("batch_size", None) or _default_batch_size(entry.model, arguments)
     try:
         return get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from xscale.errors import UserError
 from xscale.evaluation.processes import several_processes, wait_for_all_processes
 from xscale.evaluation.runner import (
     PARTIAL,
@@ -72,37 +73,61 @@ def _load_ahead(
 
 def _compute_together(todo: Todo, source: str, manifest: Path, results: Path) -> dict[str, Any]:
     """Fill the journals of entries with shared lower layers; returns those entries' models, by id."""
-    local = [(entry, chosen) for entry, chosen in todo if entry.model == LOCAL_MODEL]
-    if len(local) < 2:
-        return {}
-    from xscale.evaluation.trunk import evaluate_together, groups, members_at_once
-
-    models = {entry.id: build_model(entry, manifest) for entry, _ in local}
     together: dict[str, Any] = {}
-    for target in dict.fromkeys(target for _, chosen in local for target in chosen):
-        selections = {entry.id: (entry, chosen) for entry, chosen in local if target in chosen}
-        by_choice: dict[Any, list[str]] = {}
-        for name, (_, chosen) in selections.items():
-            languages, limit = chosen[target]
-            by_choice.setdefault((tuple(languages), limit), []).append(name)
-        for (languages, limit), names in by_choice.items():
-            for members, shared in groups([models[name] for name in names], target):
-                count = members_at_once(members[0], target, shared)
-                documents = _documents(target, languages, limit, source)
-                for first in range(0, len(members), count):
-                    part = members[first : first + count]
-                    if len(part) < 2:
-                        continue
-                    with ExitStack() as locks:
-                        for model in part:
-                            entry, chosen = selections[model.description]
-                            locks.enter_context(FileLock(results / f".{entry.id}.lock"))
-                            keep_batches(
-                                model, results / entry.id / PARTIAL, result_key(entry, chosen, source)
-                            )
-                            together[entry.id] = model
-                        evaluate_together(part, target, documents, shared)
+    for (target, languages, limit), alike in _by_documents(todo).items():
+        for ids, shared in _groups(alike, target, manifest):
+            members = [(entry, chosen) for entry, chosen in alike if entry.id in ids]
+            with ExitStack() as locks:
+                for entry, _ in members:
+                    locks.enter_context(FileLock(results / f".{entry.id}.lock"))
+                models = []
+                for entry, chosen in members:
+                    key = result_key(entry, chosen, source)
+                    if not is_current(results / entry.id, key):
+                        if entry.id not in together:
+                            together[entry.id] = build_model(entry, manifest)
+                        models.append(keep_batches(together[entry.id], results / entry.id / PARTIAL, key))
+                if len(models) > 1:
+                    from xscale.evaluation.trunk import evaluate_together
+
+                    evaluate_together(models, target, _documents(target, languages, limit, source), shared)
     return together
+
+
+def _by_documents(todo: Todo) -> dict[tuple[str, tuple[str, ...], int | None], list[tuple[Entry, Selection]]]:
+    """Encoder checkpoints by what they are evaluated on: target, languages and limit."""
+    result: dict[tuple[str, tuple[str, ...], int | None], list[tuple[Entry, Selection]]] = {}
+    for entry, chosen in todo:
+        if entry.model == LOCAL_MODEL:
+            for target, (languages, limit) in chosen.items():
+                result.setdefault((target, tuple(languages), limit), []).append((entry, chosen))
+    return result
+
+
+def _groups(alike: Todo, target: str, manifest: Path) -> list[tuple[list[str], int]]:
+    """Ids of entries to compute together and how many lower layers they share; as many as memory allows in a group.
+
+    Entries that cannot be loaded are in none; they are reported when it is their turn.
+    """
+    if len(alike) < 2:
+        return []
+    from xscale.evaluation.encoder_lm import head_of
+    from xscale.evaluation.trunk import groups, members_at_once
+
+    models = []
+    for entry, _ in alike:
+        with suppress(UserError):
+            model = build_model(entry, manifest, verify=False)
+            head_of(model.folder, target, model.label)
+            models.append(model)
+    result = []
+    for members, shared in groups(models, target):
+        count = members_at_once(members[0], target, shared)
+        for first in range(0, len(members), count):
+            ids = [model.description for model in members[first : first + count]]
+            if len(ids) > 1:
+                result.append((ids, shared))
+    return result
 
 
 def _documents(target: str, languages: tuple[str, ...], limit: int | None, source: str) -> list[Any]:
