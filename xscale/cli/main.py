@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from xscale.cli import leaderboard
+from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,12 +20,6 @@ app = typer.Typer(
     "out-of-distribution subsets?\n\nExample: xscale run   (trains, evaluates and shows a small ladder)",
 )
 
-DEFAULT_MANIFEST = Path("checkpoints_manifest.json")
-
-ManifestOption = Annotated[
-    Path,
-    typer.Option("--manifest", help="the manifest; checkpoints/ and results/ lie beside it", metavar="FILE"),
-]
 DataOption = Annotated[
     str | None,
     typer.Option(
@@ -74,7 +70,7 @@ def run(
         _print_plan(pipeline.work_left(loaded, data, work))
         return
     entries = pipeline.run(loaded, data, work, _executor(executor, address, loaded))
-    _print_board(manifest, ids=[entry.id for entry in entries])
+    leaderboard.print_board(manifest, [entry.id for entry in entries])
     say(
         f"checkpoints: {work.checkpoints}/   predictions and lm_eval's results: {work.results}/   manifest: {manifest}"
     )
@@ -131,10 +127,11 @@ def evaluate(
     """Evaluate manifest entries through lm_eval on every language; stored results that still count are kept."""
     from harness_tasks.sources import resolve_source
     from xscale import pipeline
+    from xscale.evaluation.processes import is_first_process
     from xscale.experiment import find_experiment, read_experiment
     from xscale.manifest import read_manifest
 
-    entries = _chosen(read_manifest(manifest).entries, ids, manifest)
+    entries = leaderboard.chosen(read_manifest(manifest).entries, ids, manifest)
     if experiment is not None:
         loaded = read_experiment(find_experiment(experiment))
         source, selection = pipeline.experiment_source(loaded, data), pipeline.selection(loaded)
@@ -151,45 +148,9 @@ def evaluate(
     pipeline.evaluate(
         entries, selection, source, work, trust_remote_code=trust_remote_code, shared_trunk=shared_trunk
     )
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first_process():
         return  # of several processes one shows the board
-    _print_board(manifest, ids=[entry.id for entry in entries])
-
-
-@app.command(epilog="Example: xscale board --format github --subset negation")
-def board(
-    ids: Annotated[
-        list[str] | None, typer.Argument(help="manifest entries; all of them when left out")
-    ] = None,
-    format: Annotated[
-        str, typer.Option("--format", help="simple, github, latex_booktabs, csv, json or html")
-    ] = "simple",
-    target: Annotated[
-        list[str] | None, typer.Option("--target", help="xnli or xcopa; both when left out")
-    ] = None,
-    subset: Annotated[list[str] | None, typer.Option("--subset", help="subsets beside `all`")] = None,
-    language: Annotated[list[str] | None, typer.Option("--language", help="only these languages")] = None,
-    by: Annotated[
-        str | None, typer.Option("--by", help="breakdown: language, script, family or seen")
-    ] = None,
-    sort: Annotated[
-        str, typer.Option("--sort", help="ladder, acc, id, ood, gap, delta, size or name")
-    ] = "ladder",
-    wide: Annotated[bool, typer.Option("--wide", help="every column, however wide")] = False,
-    manifest: ManifestOption = DEFAULT_MANIFEST,
-) -> None:
-    """Show the leaderboard of all evaluated manifest entries."""
-    _print_board(
-        manifest,
-        ids=ids,
-        format=format,
-        targets=target,
-        subsets=subset,
-        languages=language,
-        by=by,
-        sort=sort,
-        wide=wide,
-    )
+    leaderboard.print_board(manifest, [entry.id for entry in entries])
 
 
 @app.command(
@@ -400,55 +361,15 @@ def _executor(name: str, address: str | None, experiment: Any) -> Any:
     return partial(on_ray, resources=experiment.resources, address=address)
 
 
-def _chosen(entries: list[Any], ids: list[str] | None, manifest: Path) -> list[Any]:
-    from xscale.errors import UserError
-
-    known = {entry.id for entry in entries}
-    for wanted in ids or []:
-        if wanted not in known:
-            raise UserError(f"{manifest}: no entry {wanted!r}; `xscale ls` lists them")
-    return [entry for entry in entries if not ids or entry.id in ids]
-
-
 def _print_plan(lines: list[str]) -> None:
     for line in lines:
         typer.echo(line)
     typer.echo(f"{len(lines)} steps; nothing was done" if lines else "nothing is left to do")
 
 
-def _print_board(
-    manifest: Path,
-    ids: list[str] | None = None,
-    format: str = "simple",
-    targets: list[str] | None = None,
-    subsets: list[str] | None = None,
-    languages: list[str] | None = None,
-    by: str | None = None,
-    sort: str = "ladder",
-    wide: bool = False,
-) -> None:
-    from harness_tasks.subsets.user import read_subsets, subset_files
-    from xscale.leaderboard.panels import build_panels, load_results
-    from xscale.leaderboard.render import render
-    from xscale.leaderboard.table import Filter, make_board
-    from xscale.manifest import read_manifest
-    from xscale.pipeline import RESULTS
-
-    loaded = read_manifest(manifest)
-    _chosen(loaded.entries, ids, manifest)
-    for file in subset_files():
-        read_subsets(file)  # refuse a defective file here: the table itself would only go without its subsets
-    results = load_results(loaded, manifest.parent / RESULTS)
-    panels = build_panels(results, targets=targets, languages=languages)
-    shown = make_board(
-        panels,
-        results,
-        subsets=["id", "ood", *(subsets or [])],
-        by=by,
-        sort=sort,
-        show=Filter(ids=tuple(ids or ())),
-    )
-    sys.stdout.write(render(shown, format, wide=wide))
+app.command(epilog="Example: xscale board --format github --subset negation")(leaderboard.board)
+app.command(epilog="Example: xscale compare first-run-0-seed1 first-run-4096-seed1")(leaderboard.compare)
+app.command(epilog="Example: xscale report --out report")(leaderboard.report)
 
 
 def _quiet_libraries() -> None:

@@ -1,0 +1,173 @@
+"""The commands that show what is stored: `board`, `compare` and `report`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+DEFAULT_MANIFEST = Path("checkpoints_manifest.json")
+
+ManifestOption = Annotated[
+    Path,
+    typer.Option("--manifest", help="the manifest; checkpoints/ and results/ lie beside it", metavar="FILE"),
+]
+TargetOption = Annotated[list[str] | None, typer.Option("--target", help="xnli or xcopa; both when left out")]
+LanguageOption = Annotated[list[str] | None, typer.Option("--language", help="only these languages")]
+DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap draws behind the intervals")]
+DRAWS = 10_000
+
+
+def load(
+    manifest: Path, ids: Sequence[str] | None, targets: list[str] | None, languages: list[str] | None
+) -> tuple[Any, Any]:
+    """Panels and results of the manifest's entries. Raises `UserError` for an id that is not there."""
+    from harness_tasks.subsets.user import read_subsets, subset_files
+    from xscale.leaderboard.panels import build_panels, load_results
+    from xscale.manifest import read_manifest
+    from xscale.pipeline import RESULTS
+
+    loaded = read_manifest(manifest)
+    chosen(loaded.entries, ids, manifest)
+    for file in subset_files():
+        read_subsets(file)  # refuse a defective file here: the table itself would only go without its subsets
+    results = load_results(loaded, manifest.parent / RESULTS)
+    return build_panels(results, targets=targets, languages=languages), results
+
+
+def chosen(entries: list[Any], ids: Sequence[str] | None, manifest: Path) -> list[Any]:
+    """The entries of those ids, all when there are none. Raises `UserError` for an id that is not there."""
+    from xscale.errors import UserError
+
+    known = {entry.id for entry in entries}
+    for wanted in ids or []:
+        if wanted not in known:
+            raise UserError(f"{manifest}: no entry {wanted!r}; `xscale ls` lists them")
+    return [entry for entry in entries if not ids or entry.id in ids]
+
+
+def print_board(manifest: Path, ids: Sequence[str]) -> None:
+    """The board of some entries, as it stands after a run."""
+    from xscale.leaderboard.render import render
+    from xscale.leaderboard.table import Filter, make_board
+
+    panels, results = load(manifest, ids, None, None)
+    sys.stdout.write(render(make_board(panels, results, show=Filter(ids=tuple(ids)))))
+
+
+def board(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="manifest entries; all of them when left out")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="simple, github, latex_booktabs, csv, json or html")
+    ] = "simple",
+    wide: Annotated[bool, typer.Option("--wide", help="every column, however wide")] = False,
+    target: TargetOption = None,
+    language: LanguageOption = None,
+    subset: Annotated[list[str] | None, typer.Option("--subset", help="subsets beside all, ID, OOD")] = None,
+    delta: Annotated[
+        list[str] | None,
+        typer.Option("--delta", help="subsets that are compared with the baseline; ood when left out"),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="breakdown: language, script, family or seen")
+    ] = None,
+    by_subset: Annotated[str, typer.Option("--by-subset", help="the breakdown's subset")] = "all",
+    base: Annotated[list[str] | None, typer.Option("--base", help="only these bases")] = None,
+    intermediate: Annotated[
+        list[str] | None, typer.Option("--intermediate", help="only these intermediate tasks")
+    ] = None,
+    size: Annotated[list[int] | None, typer.Option("--size", help="only these sizes")] = None,
+    seed: Annotated[list[int] | None, typer.Option("--seed", help="only these seeds")] = None,
+    seeds: Annotated[
+        Literal["each", "mean"], typer.Option("--seeds", help="a row for each seed, or their mean")
+    ] = "each",
+    sort: Annotated[
+        str, typer.Option("--sort", help="ladder, acc, id, ood, gap, delta, size or name")
+    ] = "ladder",
+    draws: DrawsOption = DRAWS,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            "--check",
+            help="compare with a former `--format json`; exit code 1 when a checkpoint got significantly worse",
+            metavar="REFERENCE.json",
+        ),
+    ] = None,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Show the leaderboard of all evaluated manifest entries."""
+    from xscale.leaderboard.reference import check_reference, render_check
+    from xscale.leaderboard.render import render
+    from xscale.leaderboard.table import Filter, make_board
+
+    panels, results = load(manifest, ids, target, language)
+    if check is not None:
+        outcome = check_reference(panels, results, check)
+        typer.echo(render_check(outcome))
+        raise typer.Exit(1 if outcome.failed else 0)
+    show = Filter(
+        bases=tuple(base or ()),
+        intermediates=tuple(intermediate or ()),
+        sizes=tuple(size or ()),
+        seeds=tuple(seed or ()),
+        ids=tuple(ids or ()),
+    )
+    shown = make_board(
+        panels,
+        results,
+        subsets=("id", "ood", *(subset or ())),
+        deltas=tuple(delta or ("ood",)),
+        by=by,
+        group_subset=by_subset,
+        show=show,
+        sort=sort,
+        seeds=seeds,
+        draws=draws,
+    )
+    sys.stdout.write(render(shown, format, wide=wide))
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="manifest entry")],
+    second: Annotated[str, typer.Argument(help="manifest entry that it is compared with")],
+    by: Annotated[str, typer.Option("--by", help="breakdown: language, script, family or seen")] = "language",
+    subset: Annotated[str, typer.Option("--subset", help="the breakdown's subset")] = "all",
+    format: Annotated[str, typer.Option("--format", help="simple, github or json")] = "simple",
+    flips: Annotated[int, typer.Option("--flips", min=0, help="how many rows that flipped to show")] = 10,
+    target: TargetOption = None,
+    language: LanguageOption = None,
+    draws: DrawsOption = DRAWS,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Two checkpoints on the same rows: differences by subset and language, and the rows that flipped."""
+    from xscale.leaderboard.compare import compare as compare_entries
+    from xscale.leaderboard.compare import render_comparison
+
+    panels, results = load(manifest, [first, second], target, language)
+    comparison = compare_entries(panels, results, first, second, by=by, subset=subset, draws=draws)
+    typer.echo(render_comparison(comparison, format=format, flips=flips), nl=False)
+
+
+def report(
+    out: Annotated[Path, typer.Option("--out", help="folder for index.html and the plots")] = Path("report"),
+    target: TargetOption = None,
+    language: LanguageOption = None,
+    draws: DrawsOption = DRAWS,
+    examples: Annotated[
+        bool, typer.Option("--examples/--no-examples", help="example rows, with their texts")
+    ] = True,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Write the report: one HTML page that needs no network, and its plots as SVG and PNG."""
+    from xscale.leaderboard.report import write_report
+
+    panels, results = load(manifest, None, target, language)
+    command = shlex.join(["xscale", *sys.argv[1:]])
+    page = write_report(panels, results, out, draws=draws, command=command, examples=examples)
+    typer.echo(f"{page}: open it in a browser")
