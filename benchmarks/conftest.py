@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,44 +34,56 @@ def rows_source() -> str:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("--write-docs")
-    measured = getattr(session.config, "_benchmarksession", None)
-    if path and measured is not None and measured.benchmarks:
-        Path(path).write_text(render(measured.benchmarks, session.config), encoding="utf-8")
+    measured = [b for b in session.config._benchmarksession.benchmarks if b.stats.rounds] if path else []
+    if measured:
+        old = Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
+        command = f"pytest {' '.join(map(str, session.config.invocation_params.args))}"
+        Path(path).write_text(render(sections_of(old) | new_sections(measured, command)), encoding="utf-8")
 
 
-def render(benchmarks: list[Any], config: pytest.Config) -> str:
-    """The page: machine, versions and command, then one table for each group of benchmarks."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `pytest benchmarks --write-docs docs/benchmarks.md`; do not edit. Ratios are of two things measured",
-        "one after the other in one run. Absolute times are of this machine, which may have been busy with other things.",
-        "",
-        f"* machine: {_processor()}, {os.cpu_count()} cores, {_memory()}, {platform.system()} {platform.machine()}",
-        f"* load average when it was written: {os.getloadavg()[0]:.1f}",
-        f"* Python {platform.python_version()}; "
-        + ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
-        f"* command: `pytest {' '.join(map(str, config.invocation_params.args))}`",
-    ]
-    for group in dict.fromkeys(benchmark.group or "others" for benchmark in benchmarks):
-        lines += [
-            "",
-            f"## {group[0].upper()}{group[1:]}",
-            "",
-            "| what | seconds (best of rounds) | measured |",
-            "| --- | ---: | --- |",
-        ]
-        for benchmark in benchmarks:
-            if (benchmark.group or "others") == group:
-                facts = "; ".join(
-                    f"{name.replace('_', ' ')}: {_short(value)}"
-                    for name, value in benchmark.extra_info.items()
-                )
-                name = benchmark.name.removeprefix("test_").replace("_", " ")
-                lines.append(
-                    f"| {name} | {_short(benchmark.stats.min)} × {benchmark.stats.rounds} | {facts} |"
-                )
-    return "\n".join(lines) + "\n"
+def sections_of(page: str) -> dict[str, str]:
+    """The page's sections by heading: those of benchmarks that are not run this time stay as they are."""
+    parts = re.split(r"^## (.+)\n", page, flags=re.MULTILINE)[1:]
+    return {heading: body.strip() for heading, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def new_sections(benchmarks: list[Any], command: str) -> dict[str, str]:
+    """For each group of benchmarks its heading and a table, with the command and the circumstances."""
+    groups: dict[str, list[Any]] = {}
+    for benchmark in benchmarks:
+        groups.setdefault(benchmark.group or "others", []).append(benchmark)
+    busy = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when it ended"
+    result = {}
+    for group, members in groups.items():
+        lines = [f"`{command}`; {date.today()}; {busy}; {_machine()}", ""]
+        lines += ["| what | seconds (best) × rounds | measured |", "| --- | ---: | --- |"]
+        for benchmark in members:
+            facts = [
+                f"{name.replace('_', ' ')}: {_short(value)}" for name, value in benchmark.extra_info.items()
+            ]
+            name = benchmark.name.removeprefix("test_").replace("_", " ")
+            seconds = f"{_short(benchmark.stats.min)} × {benchmark.stats.rounds}"
+            lines.append(f"| {name} | {seconds} | {'; '.join(facts)} |")
+        result[group[0].upper() + group[1:]] = "\n".join(lines)
+    return result
+
+
+def render(sections: dict[str, str]) -> str:
+    """The whole page."""
+    text = (
+        "# Benchmarks\n\n"
+        "Written by `pytest benchmarks --write-docs docs/benchmarks.md` (with the names of some benchmarks, their sections\n"
+        "only); do not edit. Ratios are of two things measured one after the other in one run. Absolute times are of the\n"
+        "machine named, and longer where it was busy with other things (load average above its cores).\n"
+    )
+    return text + "".join(f"\n## {heading}\n\n{body}\n" for heading, body in sorted(sections.items()))
+
+
+def _machine() -> str:
+    libraries = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
+    return (
+        f"{_processor()}, {_memory()}, {platform.system()}; Python {platform.python_version()}, {libraries}"
+    )
 
 
 def _short(value: object) -> str:

@@ -90,12 +90,17 @@ def tokenised(
 def tokenizer_fingerprint(folder: Path) -> str:
     """SHA-256 (hex) over the tokenizer's files in a checkpoint's folder and the versions of the libraries that run it."""
     names = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model")
-    digest = hashlib.sha256(f"{version('tokenizers')} {version('transformers')}".encode())
+    digest = hashlib.sha256(_versions().encode())
     for path in sorted({path for name in names for path in folder.glob(name) if path.is_file()}):
         stat = path.stat()
         content = _file_digest(path, stat.st_size, stat.st_mtime_ns)
         digest.update(f"\n{path.name} {content}".encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _versions() -> str:
+    return f"{version('tokenizers')} {version('transformers')}"
 
 
 @lru_cache(maxsize=256)
