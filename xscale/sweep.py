@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,8 @@ def train_job(recipe: str, manifest: str, processes: int) -> None:
         command += [f"--nproc-per-node={processes}", "-m", "xscale.sweep", file.name, manifest]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "Error" in line or "error" in line]
-        raise UserError((lines or done.stderr.splitlines() or ["training failed"])[-1].strip())
+        lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        raise UserError((lines or done.stderr.splitlines() or ["training failed"])[0].removeprefix("error: "))
 
 
 def evaluate_job(
@@ -105,8 +105,13 @@ def evaluate_job(
 
 def main() -> None:
     """One of several processes that train one recipe together."""
-    recipe = Recipe.model_validate(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    pipeline.train_only(recipe, pipeline.Workspace(Path(sys.argv[2])))
+    recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    try:
+        pipeline.train_only(recipe, pipeline.Workspace(Path(sys.argv[2])))
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.write(f"error: {pipeline.last_line(error)}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address:
+        _check_reachable(address)
     passed = {k: v for k, v in os.environ.items() if k.startswith(_PASSED_ON)}
     try:
         ray.init(
@@ -102,6 +104,19 @@ def _connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries an address where nobody listens for minutes, and ends the process then."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # "auto", "local"
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster can be reached ({error}); start one with `ray start --head`"
+        ) from None
 
 
 def _alive() -> list[dict[str, Any]]:
