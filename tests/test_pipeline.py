@@ -13,7 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tests.tiny_model import call, make_base, write_experiment  # noqa: E402
+from tiny_model import call, make_base, write_experiment  # noqa: E402
+
 from xscale.evaluation.predictions import read_predictions  # noqa: E402
 from xscale.manifest import read_manifest  # noqa: E402
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-SELECTION = {"xnli": (("en", "de", "sw"), 40), "xcopa": (("en", "qu"), 30)}
+SELECTION = {"xnli": (("en", "de", "sw"), 20), "xcopa": (("en", "qu"), 14)}
 
 
 def make_checkpoint(folder: Path, base: Path, seed: int = 1) -> Path:
