@@ -106,9 +106,9 @@ def all_cases(workspace: Path) -> list[Case]:
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str]:
-    """Every path below the folder with its content. Locks and journals of evaluations do not count."""
+    """Every path below the folder with its content. Locks, the log and journals of evaluations do not count."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else "folder"
         for path in sorted(folder.rglob("*"))
-        if not path.is_symlink() and path.suffix != ".lock" and ".partial" not in path.parts
+        if not path.is_symlink() and path.suffix != ".lock" and not {".partial", "logs"} & set(path.parts)
     }
