@@ -234,6 +234,7 @@ def test_data_and_requests_are_made_once(
     assert len(read) == once
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(family: list[Entry], tmp_path: Path) -> None:
     """`accelerate launch` with two CPU processes."""
     pytest.importorskip("accelerate")
