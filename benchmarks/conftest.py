@@ -32,8 +32,8 @@ def rows_source() -> str:
     return str(folder.resolve()) if folder.is_dir() else "bundled"
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    path = session.config.getoption("--write-docs")
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    path = session.config.getoption("--write-docs") if exitstatus == 0 else None  # nothing half measured
     measured = [b for b in session.config._benchmarksession.benchmarks if b.stats.rounds] if path else []
     if measured:
         old = Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
