@@ -129,6 +129,9 @@ def start_run(folder: Path, base: Path, **streams) -> subprocess.Popen:
     experiment, manifest = write_experiment(folder, base), folder / "checkpoints_manifest.json"
     code = "from xscale.cli.main import main; main()"
     command = [sys.executable, "-c", code, "run", str(experiment), "--manifest", str(manifest)]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests in the background ignore it, as would the child
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=folder, **streams)
 
 

@@ -2,7 +2,7 @@
 
     python tools/leaderboard_docs.py checkpoints_manifest.json
 
-`results/` is looked for beside the manifest. Blocks between ``<!-- generated: name -->`` and ``<!-- end -->`` are written
+`results/` is looked for beside the manifest. Blocks between ``<!-- measured: name -->`` and ``<!-- end -->`` are written
 anew, and the figures in docs/figures/.
 """
 
@@ -53,11 +53,11 @@ def main() -> None:
     path = DOCS / "leaderboard.md"
 
     def fill(found: re.Match[str]) -> str:
-        return f"<!-- generated: {found[1]} -->\n```text\n{made[found[1]].rstrip()}\n```\n<!-- end -->"
+        return f"<!-- measured: {found[1]} -->\n```text\n{made[found[1]].rstrip()}\n```\n<!-- end -->"
 
     text = path.read_text(encoding="utf-8")
     path.write_text(
-        re.sub(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL), encoding="utf-8"
+        re.sub(r"<!-- measured: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL), encoding="utf-8"
     )
 
 

@@ -207,7 +207,7 @@ def test_predict_only_and_write_out(real_data, caplog):
     results = run("xnli_ood_de", real_data, limit=3, predict_only=True)
     assert len(results["samples"]["xnli_ood_de"]) == 3
     assert "acc,none" not in results["results"]["xnli_ood_de"]
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="lm_eval"):
         run("xnli_ood_de", real_data, limit=3, write_out=True)
     assert "context prompt" in caplog.text
 
