@@ -99,6 +99,11 @@ def train_steps(
         advance(start)
     if phase.gradient_checkpointing:
         _checkpoint_gradients(module, True)
+    attention = [model.config._attn_implementation for model in module]
+    if accelerator.device.type == "cpu":
+        # at these lengths the backward pass of PyTorch's fused attention takes longer than all matrix products
+        for model in module:
+            model.set_attn_implementation("eager")
     module.train()
     pending: list[torch.Tensor] = []
     use_bf16 = uses_bf16(phase, accelerator.device)
@@ -136,6 +141,8 @@ def train_steps(
     if best:
         _load(parameters, best)
     module.eval()
+    for model, implementation in zip(module, attention, strict=True):
+        model.set_attn_implementation(implementation)
     if phase.gradient_checkpointing:
         _checkpoint_gradients(module, False)
     return outcome
