@@ -99,11 +99,7 @@ def train_steps(
         advance(start)
     if phase.gradient_checkpointing:
         _checkpoint_gradients(module, True)
-    attention = [model.config._attn_implementation for model in module]
-    if accelerator.device.type == "cpu":
-        # at these lengths the backward pass of PyTorch's fused attention takes longer than all matrix products
-        for model in module:
-            model.set_attn_implementation("eager")
+    attention = _plain_attention_on_cpu(module, accelerator.device)
     module.train()
     pending: list[torch.Tensor] = []
     use_bf16 = uses_bf16(phase, accelerator.device)
@@ -141,11 +137,26 @@ def train_steps(
     if best:
         _load(parameters, best)
     module.eval()
-    for model, implementation in zip(module, attention, strict=True):
-        model.set_attn_implementation(implementation)
+    _set_attention(module, attention)
     if phase.gradient_checkpointing:
         _checkpoint_gradients(module, False)
     return outcome
+
+
+def _plain_attention_on_cpu(models: torch.nn.ModuleList, device: torch.device) -> list[str]:
+    """On a CPU, the backward pass of PyTorch's fused attention takes longer than all matrix products at these lengths.
+
+    Returns what the models used before.
+    """
+    before = [model.config._attn_implementation for model in models]
+    if device.type == "cpu":
+        _set_attention(models, ["eager"] * len(models))
+    return before
+
+
+def _set_attention(models: torch.nn.ModuleList, implementations: Sequence[str]) -> None:
+    for model, implementation in zip(models, implementations, strict=True):
+        model.set_attn_implementation(implementation)
 
 
 def _optimizer(parameters: dict[str, torch.nn.Parameter], phase: Phase) -> torch.optim.AdamW:
