@@ -97,10 +97,7 @@ def train_steps(
         best = state["best"]
         _set_random_state(state["random"][accelerator.process_index])
         advance(start)
-    if phase.gradient_checkpointing:
-        _checkpoint_gradients(module, True)
-    attention = _plain_attention_on_cpu(module, accelerator.device)
-    module.train()
+    attention = _begin_training(module, phase, accelerator.device)
     pending: list[torch.Tensor] = []
     use_bf16 = uses_bf16(phase, accelerator.device)
     for step in range(start, total):
@@ -136,22 +133,30 @@ def train_steps(
     outcome.losses += _finite(pending, sets)
     if best:
         _load(parameters, best)
-    module.eval()
-    _set_attention(module, attention)
-    if phase.gradient_checkpointing:
-        _checkpoint_gradients(module, False)
+    _end_training(module, phase, attention)
     return outcome
 
 
-def _plain_attention_on_cpu(models: torch.nn.ModuleList, device: torch.device) -> list[str]:
-    """On a CPU, the backward pass of PyTorch's fused attention takes longer than all matrix products at these lengths.
+def _begin_training(models: torch.nn.ModuleList, phase: Phase, device: torch.device) -> list[str]:
+    """Put the models into training mode; returns the attention that they used before.
 
-    Returns what the models used before.
+    On a CPU, the backward pass of PyTorch's fused attention takes longer than all matrix products at these lengths, so
+    the plain one is used there.
     """
     before = [model.config._attn_implementation for model in models]
     if device.type == "cpu":
         _set_attention(models, ["eager"] * len(models))
+    if phase.gradient_checkpointing:
+        _checkpoint_gradients(models, True)
+    models.train()
     return before
+
+
+def _end_training(models: torch.nn.ModuleList, phase: Phase, attention: Sequence[str]) -> None:
+    models.eval()
+    _set_attention(models, attention)
+    if phase.gradient_checkpointing:
+        _checkpoint_gradients(models, False)
 
 
 def _set_attention(models: torch.nn.ModuleList, implementations: Sequence[str]) -> None:
