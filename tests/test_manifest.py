@@ -171,3 +171,13 @@ def test_entry_from_a_command_line(tmp_path: Path) -> None:
 def test_schema_names_every_field() -> None:
     schema = json.loads(manifest_schema())
     assert set(schema["$defs"]["Entry"]["properties"]) == set(Entry.model_fields)
+
+
+def test_the_shipped_schema_and_the_empty_manifest_are_up_to_date() -> None:
+    root = Path(__file__).resolve().parent.parent
+    assert (root / "xscale" / "manifest.schema.json").read_text(encoding="utf-8") == manifest_schema(), (
+        "write it anew: python -c 'from xscale.manifest import manifest_schema; print(manifest_schema(), end=\"\")' "
+        "> xscale/manifest.schema.json"
+    )
+    shipped = json.loads((root / "checkpoints_manifest.json").read_text(encoding="utf-8"))
+    assert (root / shipped["$schema"]).is_file()

@@ -16,7 +16,6 @@ from xscale.files import sha256_of_folder, write_text
 from xscale.parsing import read_model
 
 SCHEMA_VERSION = 1
-SCHEMA_URL = "xscale/manifest.schema.json"
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DEVICE_PATTERN = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
