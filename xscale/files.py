@@ -13,9 +13,12 @@ from pathlib import Path
 
 from xscale.errors import UserError
 
+# the last one is torch's, which does not pass the system's reason on
+_SIGNS_OF_A_FULL_DISK = ("No space left", "File too large", "PytorchStreamWriter")
+
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """A full disk as a `UserError`; libraries say it in an OSError or in the text of an exception of their own."""
     try:
         yield
@@ -23,7 +26,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if not full and "No space left on device" not in str(error) and "File too large" not in str(error):
+        if not full and not any(sign in str(error) for sign in _SIGNS_OF_A_FULL_DISK):
             raise
         raise UserError(
             f"{path}: cannot be written, the disk is full ({str(error).splitlines()[0]}); make room and start again: "
@@ -37,13 +40,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Readers see the old file or the new one, also when the process is killed or the disk is full.
     """
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        with _disk_errors(path):
+        with disk_errors(path):
             yield temporary
         temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb") as written:
@@ -63,10 +66,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    with _disk_errors(path):
+    with disk_errors(path):
         temporary.mkdir()
     try:
-        with _disk_errors(path):
+        with disk_errors(path):
             yield temporary
         mode = 0o666 & ~_umask()
         for file in temporary.rglob("*"):

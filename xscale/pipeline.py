@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shlex
 import sys
 import time
@@ -20,6 +19,7 @@ from harness_tasks.sources import DataError, resolve_source
 from harness_tasks.targets import TARGETS
 from xscale.base_models import resolve_base
 from xscale.errors import JobsFailed, UserError
+from xscale.evaluation.processes import is_first_process
 from xscale.evaluation.runner import Selection, is_current, result_key
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.files import sha256_of_folder
@@ -93,7 +93,7 @@ def train(
     todo = untrained(recipes, workspace)
     failures: dict[str, str] = {}
     check_recipes(todo)
-    if on_checked is not None and _is_main_process():
+    if on_checked is not None and is_first_process():
         on_checked()
     for recipe in todo:
         try:
@@ -103,7 +103,7 @@ def train(
             say(f"train {recipe.id}: failed: {failures[recipe.id]}")
             if "--debug" in sys.argv and not isinstance(error, UserError):
                 raise
-    if _is_main_process():
+    if is_first_process():
         trained = [recipe for recipe in recipes if not {recipe.id, recipe.baseline} & failures.keys()]
         register(trained, workspace, {recipe.id for recipe in todo})
     raise_failures(failures, len(todo))
@@ -126,7 +126,7 @@ def train_only(recipe: Recipe, workspace: Workspace) -> None:
     folder = workspace.checkpoints / recipe.id
     workspace.checkpoints.mkdir(parents=True, exist_ok=True)
     lock = FileLock(workspace.checkpoints / f".{recipe.id}.lock")
-    with lock if _is_main_process() else contextlib.nullcontext():
+    with lock if is_first_process() else contextlib.nullcontext():
         if not _is_trained(recipe, folder):
             with _logged(workspace, "train", [recipe.id]):
                 train_recipe(recipe, folder)
@@ -174,11 +174,6 @@ def _logged(workspace: Workspace, kind: str, ids: Sequence[str]) -> Iterator[Non
     seconds = round((time.monotonic() - start) / max(1, len(ids)), 2)
     for name in ids:
         write_event(journal, "done", kind=kind, id=name, seconds=seconds)
-
-
-def _is_main_process() -> bool:
-    """False in all but one of the processes that `accelerate launch` starts to train together."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def evaluate(

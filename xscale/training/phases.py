@@ -11,15 +11,13 @@ folder gets its name when everything is there.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -37,7 +35,7 @@ from xscale.adapters import save_adapters, with_adapters
 from xscale.base_models import resolve_base
 from xscale.errors import UserError
 from xscale.experiment import TARGET_HEADS, MaskedLM, Recipe
-from xscale.files import whole_file, whole_folder, write_text
+from xscale.files import disk_errors, whole_file, whole_folder, write_text
 from xscale.progress import console, progress, say
 from xscale.training.card import model_card
 from xscale.training.development import accuracy, development_set, other_languages
@@ -135,7 +133,7 @@ def train_recipe(recipe: Recipe, folder: Path, save_seconds: float = SAVE_SECOND
     base = resolve_base(recipe.base)
     work = folder.with_name(f".{folder.name}.training")
     key = {"digest": recipe.digest(), "libraries": {name: version(name) for name in _LIBRARIES}}
-    with _disk_errors(work):
+    with disk_errors(work):
         record, done = _resume_or_begin(work, key, recipe, accelerator)
         run = _Run(
             recipe,
@@ -243,20 +241,6 @@ def _finish(work: Path, folder: Path, record: dict[str, Any]) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(work, folder)
-
-
-@contextlib.contextmanager
-def _disk_errors(work: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if not full and "PytorchStreamWriter" not in str(error) and "No space left" not in str(error):
-            raise
-        raise UserError(
-            f"{work}: the disk is full ({str(error).splitlines()[0]}); make room and start again: training goes on "
-            "from its last state"
-        ) from None
 
 
 def _train_encoder(run: _Run) -> PreTrainedModel:
