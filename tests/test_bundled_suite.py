@@ -33,9 +33,20 @@ def test_training_data_is_large_distinct_and_balanced():
         rows = nli(config, split)
         assert len({(premise, hypothesis) for premise, hypothesis, _ in rows}) == len(rows) >= least
         assert len(set(Counter(label for _, _, label in rows).values())) == 1
-    copa = read_rows("xscale/copa", "default", "train", "bundled")
-    assert len({(r["premise"], r["choice1"], r["choice2"], r["question"]) for r in copa}) == len(copa) >= 400
-    assert abs(sum(row["label"] for row in copa) - len(copa) / 2) <= 1
+    for config, least in (("default", 400), ("target", 200)):
+        copa = read_rows("xscale/copa", config, "train", "bundled")
+        items = {(r["premise"], r["choice1"], r["choice2"], r["question"]) for r in copa}
+        assert len(items) == len(copa) >= least
+        assert abs(sum(row["label"] for row in copa) - len(copa) / 2) <= 1
+
+
+def test_targets_are_trained_on_other_premises_than_the_intermediate_tasks():
+    for task in ("nli", "copa"):
+        default, target = (
+            {row["premise"] for row in read_rows(f"xscale/{task}", config, "train", "bundled")}
+            for config in ("default", "target")
+        )
+        assert not default & target
 
 
 def test_no_test_row_is_in_the_training_data():
@@ -45,7 +56,8 @@ def test_no_test_row_is_in_the_training_data():
         assert not train & {(row["premise"], row["hypothesis"]) for row in rows}
     sentences = {
         r[field]
-        for r in read_rows("xscale/copa", "default", "train", "bundled")
+        for config in ("default", "target")
+        for r in read_rows("xscale/copa", config, "train", "bundled")
         for field in ("premise", "choice1", "choice2")
     }
     for row in read_rows("aps/super_glue", "copa", "test", "bundled"):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from xscale.errors import UserError
 from xscale.executors import Resources
+from xscale.files import sha256_of_file
 from xscale.manifest import check_id
 from xscale.parsing import explain_defect, read_model
 
@@ -349,6 +350,9 @@ class Recipe(BaseModel):
     development: Development = Field(default_factory=Development)
     lora: LoRA | None = None
     tasks: dict[str, OwnTask] = Field(default_factory=dict)
+    own_files: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of each file of the user's that it is trained on"
+    )
 
     def digest(self) -> str:
         """SHA-256 in hex over all fields; two checkpoints with the same digest were trained alike."""
@@ -368,6 +372,7 @@ def plan(experiment: Experiment, source: str) -> list[Recipe]:
     chosen = experiment.intermediate
     intermediate = [chosen] if isinstance(chosen, str) else chosen
     choose: Literal["best", "none"] = "none" if experiment.recipe == "laptop" else "best"
+    own_files = _own_files(experiment)
     recipes = []
     for seed in experiment.seeds:
         baseline = f"{experiment.name}-0-seed{seed}"
@@ -394,9 +399,18 @@ def plan(experiment: Experiment, source: str) -> list[Recipe]:
                     development=experiment.development or Development(choose=choose),
                     lora=experiment.lora,
                     tasks=experiment.tasks,
+                    own_files=own_files,
                 )
             )
     return recipes
+
+
+def _own_files(experiment: Experiment) -> dict[str, str]:
+    """The content of the user's files: another text under the same name is another recipe. Training says what is missing."""
+    paths = [Path(task.file).expanduser() for task in experiment.tasks.values()]
+    if experiment.masked_lm is not None and experiment.masked_lm.texts is not None:
+        paths += sorted(Path(experiment.masked_lm.texts).expanduser().glob("*.txt"))
+    return {str(path): sha256_of_file(path) for path in paths if path.is_file()}
 
 
 def find_experiment(name: str) -> Path:

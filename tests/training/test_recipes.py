@@ -82,6 +82,19 @@ def test_a_digest_changes_with_what_is_trained_and_not_with_the_order_of_fields(
     assert len(digests | {first.digest()}) == len(changes) + 1
 
 
+def test_another_text_under_the_same_name_is_another_recipe(tmp_path: Path) -> None:
+    own = tmp_path / "mine.jsonl"
+    tasks = {"mine": {"file": str(own), "head": "pair_classification"}}
+
+    def digest(text: str) -> str:
+        own.write_text(text)
+        return plan(read(tmp_path, intermediate="mine", tasks=tasks), "bundled")[1].digest()
+
+    before = digest('{"text1": "a", "label": 0}\n')
+    assert digest('{"text1": "a", "label": 1}\n') != before
+    assert digest('{"text1": "a", "label": 0}\n') == before
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

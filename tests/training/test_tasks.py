@@ -107,7 +107,7 @@ def test_the_loss_falls_on_real_data(name: str, base: Path, real_data: Path) -> 
     assert last < 0.9 * first
 
 
-@pytest.mark.parametrize("name", ["bundled_nli", "bundled_nli_target", "bundled_copa"])
+@pytest.mark.parametrize("name", ["bundled_nli", "bundled_nli_target", "bundled_copa", "bundled_copa_target"])
 def test_the_loss_falls_on_the_bundled_suite(name: str, base: Path) -> None:
     first, last = learns(TASKS[name], base, "bundled")
     assert last < 0.9 * first

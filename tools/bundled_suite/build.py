@@ -207,8 +207,10 @@ def mirror(source: Path) -> dict[str, str]:
     for split in ("train", "validation"):
         files[f"xscale/nli/default/{split}.jsonl"] = as_lines(trained[split])
     files["xscale/nli/target/train.jsonl"] = as_lines(trained["target"])
-    for split, rows in copa_splits().items():
-        files[f"xscale/copa/default/{split}.jsonl"] = as_lines(rows)
+    chosen = copa_splits()
+    for split in ("train", "validation"):
+        files[f"xscale/copa/default/{split}.jsonl"] = as_lines(chosen[split])
+    files["xscale/copa/target/train.jsonl"] = as_lines(chosen["target"])
     files["membership.json"] = json.dumps(members, ensure_ascii=False, sort_keys=True) + "\n"
     return dict(sorted(files.items()))
 

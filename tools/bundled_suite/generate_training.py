@@ -5,7 +5,7 @@
 
 NLI rows come from the template families in ``nli_templates``. A premise belongs to one split only, by its
 hash, and no premise of the hand-written test items is used. COPA items come from the cause-effect pairs in
-``copa_pairs.txt``; train and validation use different pairs.
+``copa_pairs.txt``; train, validation and target use different pairs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ NLI_ROWS_PER_LABEL = {"train": 2400, "validation": 100, "target": 256}
 LABELS = (0, 1, 2)
 MAX_WORDS = 20
 
-COPA_VALIDATION_PAIRS = 30
-COPA_VARIANTS = {"train": 3, "validation": 1}
+COPA_HELD_OUT_PAIRS = {"validation": 30, "target": 40}
+COPA_VARIANTS = {"train": 5, "validation": 1, "target": 3}
 QUESTIONS = ("effect", "cause")
 STOPWORDS = frozenset(
     """
@@ -244,15 +244,16 @@ def balance(rows: list[Row]) -> list[Row]:
 
 
 def copa_splits() -> dict[str, list[Row]]:
-    """The items of train and validation, made of different pairs."""
+    """The items of train, validation and target, made of different pairs."""
     rng = random.Random(SEED)
-    pairs, clashes = read_pairs((HERE / "copa_pairs.txt").read_text(encoding="utf-8"))
-    step = len(pairs) / COPA_VALIDATION_PAIRS
-    held_out = {int(step * n + step / 2) for n in range(COPA_VALIDATION_PAIRS)}
-    chosen = {
-        "train": [p for n, p in enumerate(pairs) if n not in held_out],
-        "validation": [p for n, p in enumerate(pairs) if n in held_out],
-    }
+    left, clashes = read_pairs((HERE / "copa_pairs.txt").read_text(encoding="utf-8"))
+    chosen = {}
+    for split, count in COPA_HELD_OUT_PAIRS.items():  # evenly over the topics, which stand in blocks
+        step = len(left) / count
+        held_out = {int(step * n + step / 2) for n in range(count)}
+        chosen[split] = [pair for n, pair in enumerate(left) if n in held_out]
+        left = [pair for n, pair in enumerate(left) if n not in held_out]
+    chosen["train"] = left
     return {split: CopaMaker(chosen[split], clashes, rng).items(COPA_VARIANTS[split]) for split in chosen}
 
 

@@ -135,7 +135,7 @@ def report_words(members: Row) -> None:
     """The share of the test items' content words that training has."""
     for task, train_files, test_file, key in (
         ("nli", ("default/train", "target/train"), "facebook/xnli/en/test.jsonl", "xnli"),
-        ("copa", ("default/train",), "aps/super_glue/copa/test.jsonl", "xcopa"),
+        ("copa", ("default/train", "target/train"), "aps/super_glue/copa/test.jsonl", "xcopa"),
     ):
         known = content([t for f in train_files for t in texts_of(rows_of(f"xscale/{task}/{f}.jsonl"))])
         for domain in ("id", "ood"):
@@ -160,7 +160,9 @@ def report_counts() -> int:
         print(f"nli {name}: {len(rows)} rows, labels {sorted(Counter(r['label'] for r in rows).items())}")
         faults += len(rows) - len(pairs)
         faults += sum(len(premises[name] & premises[other]) for other in nli if other > name)
-    copa = {s: rows_of(f"xscale/copa/default/{s}.jsonl") for s in ("train", "validation")}
+    copa = {
+        s: rows_of(f"xscale/copa/{s}.jsonl") for s in ("default/train", "default/validation", "target/train")
+    }
     copa["test"] = rows_of("aps/super_glue/copa/test.jsonl") + rows_of("aps/super_glue/copa/validation.jsonl")
     keys = {s: {(r["premise"], r[f"choice{r['label'] + 1}"]) for r in rows} for s, rows in copa.items()}
     for name, rows in copa.items():

@@ -8,7 +8,7 @@ from xscale.errors import UserError
 from xscale.training.tasks import Example, TrainingTask
 
 _YES_NO = {"duplicate": 0, "paraphrase": 0, "not_entailment": 2, "not_duplicate": 2, "not_paraphrase": 2}
-_COPA = ("copa", "bundled_copa")
+_COPA = ("copa", "bundled_copa", "bundled_copa_target")
 
 
 def prompt_of(example: Example, task: TrainingTask) -> str:

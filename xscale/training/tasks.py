@@ -270,6 +270,10 @@ TASKS: dict[str, TrainingTask] = {
             "bundled_copa", (Part("xscale/copa", "default"),), _COPA_FIELDS, "multiple_choice",
             ("choice1", "choice2"), _copa, "accuracy", None, "Apache-2.0", "this project",
         ),
+        TrainingTask(
+            "bundled_copa_target", (Part("xscale/copa", "target"),), _COPA_FIELDS, "multiple_choice",
+            ("choice1", "choice2"), _copa, "accuracy", None, "Apache-2.0", "this project",
+        ),
     )
 }  # fmt: skip
 
