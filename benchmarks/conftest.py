@@ -61,6 +61,8 @@ def new_sections(benchmarks: list[Any], command: str) -> dict[str, str]:
             facts = [
                 f"{name.replace('_', ' ')}: {_short(value)}" for name, value in benchmark.extra_info.items()
             ]
+            if benchmark is not members[0]:
+                facts.append(f"times the first's: {_short(benchmark.stats.min / members[0].stats.min)}")
             name = benchmark.name.removeprefix("test_").replace("_", " ")
             seconds = f"{_short(benchmark.stats.min)} × {benchmark.stats.rounds}"
             lines.append(f"| {name} | {seconds} | {'; '.join(facts)} |")

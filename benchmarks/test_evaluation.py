@@ -36,7 +36,7 @@ from harness_tasks.tasks import yaml_folder
 from xscale.encoding import NLI_LABELS, document_pairs
 from xscale.evaluation import runner
 from xscale.evaluation.batches import batch_plan
-from xscale.evaluation.encoder_lm import EncoderLM
+from xscale.evaluation.encoder_lm import TOKENS_A_BATCH_ON_CPU, EncoderLM
 from xscale.evaluation.sweep import evaluate_entries
 from xscale.manifest import Entry
 
@@ -135,7 +135,8 @@ torch.nn.Module.__call__ = first
 def test_start_to_first_forward_pass(
     benchmark: Any, make: Callable[..., Entry], tmp_path: Path, rows_source: str
 ) -> None:
-    """Target: 3 s, against lm_eval's command line, whose index of all its tasks alone takes longer."""
+    """Target: 3 s, against lm_eval's command line, whose index of all its tasks alone takes longer. The libraries' imports
+    are measured beside it, each with those before it: what they take, we cannot save."""
     entry = make("start", 2, 64)
     program = FIRST_FORWARD + (
         "from xscale.evaluation.sweep import evaluate_entries\n"
@@ -155,14 +156,20 @@ def test_start_to_first_forward_pass(
     start(program)  # tokenises
     benchmark.pedantic(start, args=(program,), rounds=3)
     index = timed(lambda: start(stock))
-    imports = timed(
-        lambda: start(FIRST_FORWARD + "import transformers.models.bert.modeling_bert, lm_eval.evaluator")
-    )
+    bert = "import transformers.models.bert.modeling_bert"
+    imports = {
+        f"{name}_s": min(timed(lambda text=text: start(FIRST_FORWARD + text)) for _ in range(3))
+        for name, text in (
+            ("import_of_torch_alone", ""),
+            ("and_of_transformers_BERT", bert),
+            ("and_of_lm_eval", f"{bert}, lm_eval.evaluator"),
+        )
+    }
     benchmark.extra_info.update(
         target="3 s",
         index_of_stock_lm_eval_alone_s=index,
-        imports_alone_s=imports,
         ratio=index / benchmark.stats.stats.min,
+        **imports,
     )
 
 
@@ -171,7 +178,7 @@ def test_against_the_forward_ceiling_and_a_pipeline(
     benchmark: Any, make: Callable[..., Entry], tmp_path: Path, rows_source: str
 ) -> None:
     """Targets: 0.90 of plain model calls on perfectly sorted batches; twice transformers' text-classification pipeline."""
-    limit = 8
+    limit = 40
     entry = make("speed", 12, 256)
     folder = Path(str(entry.model_args["pretrained"])) / "xnli"
     tasks = runner.load_tasks("xnli", LANGUAGES, rows_source)["tasks"]
@@ -179,7 +186,7 @@ def test_against_the_forward_ceiling_and_a_pipeline(
     pairs = [document_pairs(document)[0] for document in documents]
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = [tokenizer(a, b, truncation="longest_first", max_length=128)["input_ids"] for a, b in pairs]
-    plan = batch_plan(np.array([len(text) for text in ids]), 8192)
+    plan = batch_plan(np.array([len(text) for text in ids]), TOKENS_A_BATCH_ON_CPU)
     model = BertForSequenceClassification.from_pretrained(folder).eval()
     batches = []
     for batch in plan:
@@ -210,7 +217,7 @@ def test_against_the_forward_ceiling_and_a_pipeline(
         times["ceiling"].append(timed(ceiling))
         ours()
         times["ceiling"].append(timed(ceiling))
-    times["pipeline"].append(timed(lambda: classify(inputs)))
+    times["pipeline"].append(timed(lambda: classify(inputs, truncation=True, max_length=128)))
     benchmark.pedantic(ours, rounds=1)
     best = {name: min(values) for name, values in times.items()}
     benchmark.extra_info.update(

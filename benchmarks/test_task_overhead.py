@@ -62,7 +62,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"ours": ours, "stock": manager.load([{"group": "stock", "task": [override]}])}
 
 
-@pytest.mark.benchmark(group="300 documents of German XNLI")
+@pytest.mark.benchmark(group="evaluation: cost of the harness, 300 documents of German XNLI")
 @pytest.mark.parametrize("which", ["ours", "stock"])
 def test_cost_of_the_harness(benchmark: Any, tasks: dict[str, Any], which: str) -> None:
     def run() -> Any:

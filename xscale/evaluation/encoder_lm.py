@@ -36,7 +36,8 @@ from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.tokens import Tokens, tokenised, tokenizer_fingerprint
 from xscale.progress import progress, say
 
-DEFAULT_TOKENS_A_BATCH = 8192
+TOKENS_A_BATCH = 8192
+TOKENS_A_BATCH_ON_CPU = 1024  # larger activations leave the caches: a fifth slower at 8192, measured on e5-small
 Document = Mapping[str, Any]
 Batch = tuple[torch.Tensor, torch.Tensor]  # input ids and attention mask, (texts, length)
 Call = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of both, to scores (texts, columns)
@@ -48,7 +49,8 @@ class EncoderLM(LM):
     Arguments (`model_args`):
         pretrained: the checkpoint's folder. A folder without head folders is taken as a plain transformers
             sequence-classification checkpoint for XNLI, whose labels are matched by name.
-        tokens_a_batch: padded tokens in one forward pass (default 8192); halved as often as memory runs out.
+        tokens_a_batch: padded tokens in one forward pass (default 8192, on a CPU 1024); halved as often as memory
+            runs out.
         batch_size, max_batch_size: taken for lm_eval's sake; batches are made by tokens.
         device: a torch device; CUDA when there is one unless given.
         precision: fp32, bf16 (autocast, on CUDA only) or auto (default): bf16 on CUDA devices that have it, else fp32.
@@ -63,7 +65,7 @@ class EncoderLM(LM):
         device: str | None = None,
         batch_size: int | str | None = None,
         max_batch_size: int | None = None,
-        tokens_a_batch: int = DEFAULT_TOKENS_A_BATCH,
+        tokens_a_batch: int | None = None,
         precision: str = "auto",
         label: str | None = None,
         description: str | None = None,
@@ -80,7 +82,8 @@ class EncoderLM(LM):
             state = PartialState(cpu=self._device.type == "cpu")
             self._process, self._processes = state.process_index, state.num_processes
             self._device = state.device
-        self.tokens_a_batch = int(tokens_a_batch)
+        fitting = TOKENS_A_BATCH_ON_CPU if self._device.type == "cpu" else TOKENS_A_BATCH
+        self.tokens_a_batch = int(tokens_a_batch or fitting)
         self.precision = _precision(precision, self._device)
         self.label = label
         self.description = description or self.folder.name
