@@ -23,7 +23,6 @@ class Case:
     prepare: Callable[[Path], None]
     arguments: tuple[str, ...]
     message: str
-    code: int = 2
 
 
 def text_cases(kind: str, file: str, arguments: tuple[str, ...]) -> list[Case]:
@@ -76,9 +75,7 @@ def folder_cases(workspace: Path) -> list[Case]:
                 shutil.copytree(workspace, folder, dirs_exist_ok=True)
                 damage(folder)
 
-            cases.append(
-                Case(kind, entry["name"], prepare, arguments, entry.get("message", ""), entry.get("code", 2))
-            )
+            cases.append(Case(kind, entry["name"], prepare, arguments, entry.get("message", "")))
     return cases
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic import (
     ANCHOR,
@@ -67,6 +68,24 @@ def test_missing_stale_and_damaged_results_are_marked(tmp_path: Path) -> None:
     assert [found.status for found in results] == ["ok", "missing", "stale", "damaged", "damaged"]
     assert "xscale eval" in (results[1].problem or "") and "other weights" in (results[2].problem or "")
     assert all("\n" not in (found.problem or "") for found in results)
+
+
+@pytest.mark.parametrize("column", ["label", "prediction", "row"])
+def test_rows_that_another_tool_changed_give_no_number(tmp_path: Path, column: str) -> None:
+    made = entry("edited")
+    store(tmp_path, made, predictions(RIGHT))
+    path = tmp_path / "edited" / "predictions.parquet"
+    written = pq.read_table(path)
+    number = written.schema.get_field_index(column)
+    values = written.column(column).to_numpy().copy()
+    values[[0, 1]] = values[[1, 0]] if column == "row" else (values[[0, 1]] + 1) % 3
+    changed = written.set_column(
+        number, written.schema.field(number), pa.array(values, written.schema.field(number).type)
+    )
+    pq.write_table(changed, path)  # with what xscale had written about them
+    (found,) = load_results(Manifest(entries=[made]), tmp_path)
+    assert found.status == "damaged" and not found.scores
+    assert "changed since it was written" in (found.problem or "")
 
 
 def test_another_pinned_revision_is_stale(tmp_path: Path) -> None:

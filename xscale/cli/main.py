@@ -237,7 +237,7 @@ def check(
         bool, typer.Option("--deep", help="also evaluate a random 1% of each result's rows again")
     ] = False,
 ) -> None:
-    """Check manifest, checkpoints and results: hashes, keys, predictions against data and metrics, orphans. Exit code 1
+    """Check manifest, checkpoints and results: hashes, keys, predictions against data and metrics, orphans. Exit code 2
     when something is wrong.
     """
     from xscale.check import check_workspace
@@ -247,7 +247,7 @@ def check(
     for finding in findings:
         typer.echo(finding)
     if findings:
-        raise typer.Exit(1)
+        raise typer.Exit(2)
     typer.echo(f"{manifest}: all is well")
 
 

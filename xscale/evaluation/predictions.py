@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xscale.errors import UserError
@@ -26,6 +28,7 @@ SCHEMA = pa.schema(
 )
 PREDICTIONS = "predictions.parquet"  # its name in results/<id>/
 _KEY = b"xscale"
+_CONTENT_KEY = b"xscale content"
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,11 @@ class Predictions:
 
 
 def write_predictions(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
-    """Write the predictions of one checkpoint, whole or not at all."""
-    stamped = table.cast(SCHEMA).replace_schema_metadata({_KEY: json.dumps(info, sort_keys=True).encode()})
+    """Write the predictions of one checkpoint, whole or not at all, with a checksum of their values."""
+    table = table.cast(SCHEMA)
+    stamped = table.replace_schema_metadata(
+        {_KEY: json.dumps(info, sort_keys=True).encode(), _CONTENT_KEY: _checksum(table)}
+    )
     with whole_file(path) as temporary:
         pq.write_table(stamped, temporary, compression="zstd", write_page_checksum=True)
 
@@ -63,7 +69,8 @@ def read_info(path: Path) -> dict[str, Any]:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read predictions. Raises `UserError` when the file is absent, cut short, altered in its schema or inconsistent."""
+    """Read predictions. Raises `UserError` when the file is absent, cut short, or holds other columns or values than were
+    written."""
     info = read_info(path)
     try:
         table = pq.read_table(path, page_checksum_verification=True)
@@ -73,7 +80,26 @@ def read_predictions(path: Path) -> Predictions:
         raise _damaged(path, "other columns than expected")
     if table.num_rows == 0 or any(column.null_count for column in table.columns):
         raise _damaged(path, "empty, or values are missing")
+    if (table.schema.metadata or {}).get(_CONTENT_KEY) != _checksum(table):
+        raise _damaged(path, "its rows were changed since it was written")
     return Predictions(table, info)
+
+
+def _checksum(table: pa.Table) -> bytes:
+    """BLAKE2b in hex over the values of all columns, however the file lays them out."""
+    digest = hashlib.blake2b(digest_size=20)
+    for column in table.combine_chunks().columns:
+        for part in column.chunks:
+            values = part
+            if pa.types.is_string(part.type):
+                coded = part.dictionary_encode()
+                digest.update(json.dumps(coded.dictionary.to_pylist()).encode())
+                values = coded.indices
+            elif pa.types.is_list(part.type):
+                digest.update(pc.list_value_length(part).to_numpy())
+                values = part.flatten()
+            digest.update(values.to_numpy())
+    return digest.hexdigest().encode()
 
 
 def _damaged(path: Path, why: object) -> UserError:
