@@ -28,8 +28,9 @@ evaluation:
 """
 
 
-def make_base(folder: Path) -> Path:
-    """A BERT of one layer, 16 wide, random weights, with a tokenizer of the bundled English words."""
+def make_base(folder: Path, token_types: bool = False) -> Path:
+    """A BERT of one layer, 16 wide, random weights, with a tokenizer of the bundled English words; with `token_types` it is
+    told which text of a pair each token is of, as BERT is, else not, as the embedded base is not."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -39,7 +40,9 @@ def make_base(folder: Path) -> Path:
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -48,7 +51,7 @@ def make_base(folder: Path) -> Path:
         cls_token="[CLS]",
         sep_token="[SEP]",
         model_max_length=64,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
     )
     torch.manual_seed(0)
     config = BertConfig(

@@ -25,6 +25,12 @@ def copa_pairs(premise: str, choices: list[str], question: str) -> list[tuple[st
     raise ValueError(f"question is 'cause' or 'effect', not {question!r}")
 
 
+def takes_token_types(config: Any) -> bool:
+    """Whether a model with that transformers configuration can be told which text of a pair a token is of (BERT's
+    segments, Devlin et al. 2019); others have no or one such embedding."""
+    return (getattr(config, "type_vocab_size", None) or 0) > 1
+
+
 def document_pairs(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The pairs of a task document: one for XNLI, one for each choice of XCOPA."""
     if document["target"] == "xnli":

@@ -25,7 +25,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make_base(tmp_path_factory.mktemp("base") / "base")
+    return tiny_model.make_base(tmp_path_factory.mktemp("base") / "base", token_types=True)
 
 
 @pytest.fixture(scope="session")

@@ -30,21 +30,30 @@ def forget() -> None:
     tokens._memory.clear()
 
 
+def types_of(made: Tokens) -> list[int]:
+    assert made.types is not None
+    return made.types.tolist()
+
+
 def as_lists(made: Tokens) -> list[list[int]]:
     return [made.ids[a:b].tolist() for a, b in zip(made.starts[:-1], made.starts[1:], strict=True)]
 
 
 def test_the_same_from_tokenizer_memory_and_disk(tiny_base: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
-    expected = [tokenizer(a, b, truncation="longest_first", max_length=9)["input_ids"] for a, b in PAIRS]
+    encoded = [tokenizer(a, b, truncation="longest_first", max_length=9) for a, b in PAIRS]
+    expected = [one["input_ids"] for one in encoded]
+    types = [number for one in encoded for number in one["token_type_ids"]]
     calls: list[int] = []
     first = make(tiny_base, calls=calls)
+    assert types_of(first) == types and 1 in types
     assert as_lists(first) == expected and first.lengths.tolist() == [len(ids) for ids in expected]
     assert first.truncated == sum(len(tokenizer(a, b)["input_ids"]) > 9 for a, b in PAIRS) > 0
     assert make(tiny_base, calls=calls) is first
     forget()
     again = make(tiny_base, calls=calls)
     assert as_lists(again) == expected and again.truncated == first.truncated
+    assert types_of(again) == types
     assert len(calls) == 1
 
 
@@ -140,8 +149,15 @@ def test_batches_hold_every_text_once_within_the_budget() -> None:
 def test_padding_is_on_the_right_and_masked(tiny_base: Path) -> None:
     made = make(tiny_base)
     batch = np.array([1, 0, len(PAIRS) - 1])
-    ids, mask = padded(made, batch, pad=77)
+    assert set(padded(made, batch, pad=77)) == {"input_ids", "attention_mask"}
+    ids, mask, types = padded(made, batch, pad=77, types=True).values()
     for row, text in enumerate(batch):
         real = as_lists(made)[text]
         assert ids[row].tolist() == real + [77] * (ids.shape[1] - len(real))
         assert mask[row].tolist() == [1] * len(real) + [0] * (ids.shape[1] - len(real))
+        first, second = (
+            load_tokenizer(tiny_base)(part, add_special_tokens=False).input_ids for part in PAIRS[text]
+        )
+        if len(first) + len(second) + 3 == len(real):  # not cut
+            told = [0] * (len(first) + 2) + [1] * (len(second) + 1)
+            assert types[row].tolist() == told + [0] * (ids.shape[1] - len(told))

@@ -13,9 +13,10 @@ from tiny import make_base, make_recipe
 
 from xscale.errors import UserError
 from xscale.experiment import Development, MaskedLM, Mixing, OwnTask, Phase, Target
-from xscale.training.heads import mask_tokens, model_with_head, share_encoder
+from xscale.training.heads import collate, encode, mask_tokens, model_with_head, share_encoder
 from xscale.training.loop import learning_rate_factor, plan_batches
 from xscale.training.phases import check_recipe, load_tokenizer, train_recipe
+from xscale.training.tasks import Example
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,27 @@ def test_every_architecture_trains_and_loads_as_an_ordinary_checkpoint(
     assert model.config.xscale_max_length == 48
     choice = AutoModelForMultipleChoice.from_pretrained(folder / "xcopa")
     assert choice(input_ids=ids[:, None].expand(1, 2, 4)).logits.shape == (1, 2)
+
+
+def test_bert_is_told_which_text_of_a_pair_a_token_is_of_and_others_are_not(tmp_path: Path) -> None:
+    """Only where the model has more than one type embedding, whatever its tokenizer says."""
+    name = "embeddings.token_type_embeddings.weight"
+    for architecture, told in (("bert", True), ("xlm-roberta", False), ("deberta-v2", False)):
+        base = make_base(tmp_path / architecture, architecture)
+        tokenizer = load_tokenizer(str(base))
+        (item,) = encode(tokenizer, [Example([("the dog", "a man saw")], 0)], "pair_classification", 32)
+        inputs = collate([item], "pair_classification", tokenizer)
+        if not told:
+            assert "token_type_ids" not in inputs
+            continue
+        expected = tokenizer("the dog", "a man saw", return_tensors="pt")
+        assert torch.equal(inputs["token_type_ids"], expected["token_type_ids"])
+        assert 0 < int(inputs["token_type_ids"].sum()) < item.length
+        train_recipe(make_recipe(base), tmp_path / "checkpoints" / architecture)
+        before, after = (
+            all_weights(folder)[name] for folder in (base, tmp_path / "checkpoints" / "bert" / "encoder")
+        )
+        assert not torch.equal(before[1], after[1])  # the second text's embedding was trained
 
 
 def test_several_tasks_train_one_encoder(base: Path, tmp_path: Path) -> None:

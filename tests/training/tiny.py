@@ -25,8 +25,9 @@ _SIZES: dict[str, Any] = {
 }
 
 
-def make_tokenizer(texts: Sequence[str], vocabulary: int = 600) -> Any:
-    """Byte-pair encoding trained on `texts`, with special tokens around singles and pairs, as XLM-R has them."""
+def make_tokenizer(texts: Sequence[str], vocabulary: int = 600, token_types: bool = False) -> Any:
+    """Byte-pair encoding trained on `texts`, with special tokens around singles and pairs, as XLM-R has them; with
+    `token_types` it gives them to the model, as the tokenizers of BERT and DeBERTa do."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -37,12 +38,12 @@ def make_tokenizer(texts: Sequence[str], vocabulary: int = 600) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=128,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
         **SPECIAL,
     )
 
@@ -52,7 +53,10 @@ def make_base(folder: Path, architecture: str = "xlm-roberta", texts: Sequence[s
     import torch
     from transformers import AutoConfig, AutoModel
 
-    tokenizer = make_tokenizer(texts or ["the dog saw a man in the old house and it was not far"] * 3)
+    tokenizer = make_tokenizer(
+        texts or ["the dog saw a man in the old house and it was not far"] * 3,
+        token_types=architecture != "xlm-roberta",
+    )
     torch.manual_seed(0)
     extra: dict[str, Any] = {
         "vocab_size": len(tokenizer),

@@ -23,14 +23,20 @@ def batch_plan(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     return plan
 
 
-def padded(
-    tokens: Tokens, batch: np.ndarray, pad: int, pin: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Input ids and attention mask of a batch, both int64 of shape (texts, longest); page-locked when `pin`."""
+Batch = dict[str, torch.Tensor]  # a model's inputs by name, all of shape (texts, length)
+
+
+def padded(tokens: Tokens, batch: np.ndarray, pad: int, types: bool = False, pin: bool = False) -> Batch:
+    """A batch's `input_ids`, `attention_mask` and, with `types`, `token_type_ids` where the tokenizer gives them.
+
+    All are int64 of shape (texts, longest); page-locked when `pin`.
+    """
     starts, lengths = tokens.starts[batch], tokens.lengths[batch]
     columns = np.arange(int(lengths.max(initial=1)))
     mask = columns < lengths[:, None]
     places = np.minimum(starts[:, None] + columns, len(tokens.ids) - 1)
-    ids = torch.from_numpy(np.where(mask, tokens.ids[places], pad).astype(np.int64))
-    attention = torch.from_numpy(mask.astype(np.int64))
-    return (ids.pin_memory(), attention.pin_memory()) if pin else (ids, attention)
+    arrays = {"input_ids": np.where(mask, tokens.ids[places], pad), "attention_mask": mask}
+    if types and tokens.types is not None:
+        arrays["token_type_ids"] = np.where(mask, tokens.types[places], 0)
+    inputs = {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
+    return {name: tensor.pin_memory() for name, tensor in inputs.items()} if pin else inputs

@@ -28,9 +28,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from xscale.adapters import ADAPTER_CONFIG, load_adapted
-from xscale.encoding import NLI_LABELS, document_pairs
+from xscale.encoding import NLI_LABELS, document_pairs, takes_token_types
 from xscale.errors import UserError
-from xscale.evaluation.batches import batch_plan, padded
+from xscale.evaluation.batches import Batch, batch_plan, padded
 from xscale.evaluation.journal import Journal
 from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.tokens import Tokens, tokenised, tokenizer_fingerprint
@@ -40,8 +40,7 @@ TOKENS_A_BATCH = 8192
 # On a CPU larger activations leave the caches: e5-small was a fifth slower at 8192.
 TOKENS_A_BATCH_ON_CPU = 1024
 Document = Mapping[str, Any]
-Batch = tuple[torch.Tensor, torch.Tensor]  # input ids and attention mask, (texts, length)
-Call = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of both, to scores (texts, columns)
+Call = Callable[[Batch], torch.Tensor]  # to scores (texts, columns)
 
 
 class EncoderLM(LM):
@@ -183,7 +182,9 @@ class EncoderLM(LM):
         ):
             for number in [*todo, None]:
                 if number is not None:
-                    batch = padded(work.tokens, work.plan[number], work.head.pad, pin=on_gpu)
+                    batch = padded(
+                        work.tokens, work.plan[number], work.head.pad, work.head.takes_types, pin=on_gpu
+                    )
                     waiting.append((number, self.forward(call, batch)))
                 while len(waiting) > (1 if on_gpu and number is not None else 0):
                     finished, scores = waiting.pop(0)
@@ -192,12 +193,12 @@ class EncoderLM(LM):
 
     def forward(self, call: Call, batch: Batch) -> torch.Tensor:
         """Scores of a batch, shape (texts, columns); a batch that does not fit into memory is halved."""
-        texts, length = batch[0].shape
+        texts, length = batch["input_ids"].shape
         rows = max(1, self._fitting // length)
         if texts > rows:
             return torch.cat([self.forward(call, part) for part in _slices(batch, rows)])
         try:
-            return self._call(call, *batch)
+            return self._call(call, batch)
         except RuntimeError as error:
             if texts == 1 or not _is_out_of_memory(error):
                 raise
@@ -207,9 +208,10 @@ class EncoderLM(LM):
         say(f"{self.description}: out of memory; going on with batches of {self._fitting} tokens")
         return self.forward(call, batch)
 
-    def _call(self, call: Call, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _call(self, call: Call, batch: Batch) -> torch.Tensor:
+        here = {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return call(ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True))
+            return call(here)
 
     @property
     def device(self) -> torch.device:
@@ -221,7 +223,8 @@ class EncoderLM(LM):
 class Head:
     """A checkpoint's head for a target, without its weights.
 
-    `columns` are the columns of its logits in the order of the task's choices; `max_length` is in tokens.
+    `columns` are the columns of its logits in the order of the task's choices; `max_length` is in tokens;
+    `takes_types`: the model was made to be told which text of a pair a token is of, where its tokenizer says so.
     """
 
     folder: Path
@@ -230,6 +233,7 @@ class Head:
     columns: list[int]
     max_length: int
     pad: int
+    takes_types: bool
 
 
 @dataclass(frozen=True)
@@ -253,13 +257,13 @@ class Work:
 
 
 def head_call(model: PreTrainedModel, head: Head) -> Call:
-    """The model as a function of input ids and mask that gives the head's scores, shape (texts, columns)."""
+    """The model as a function of a batch that gives the head's scores, shape (texts, columns)."""
 
-    def call(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def call(batch: Batch) -> torch.Tensor:
         if head.target == "xnli":
-            return model(input_ids=ids, attention_mask=mask).logits[:, head.columns]
+            return model(**batch).logits[:, head.columns]
         # the head scores one pair; its scores of a document's pairs are the choices' logits
-        return model(input_ids=ids[:, None], attention_mask=mask[:, None]).logits
+        return model(**{name: tensor[:, None] for name, tensor in batch.items()}).logits
 
     return call
 
@@ -288,7 +292,15 @@ def head_of(folder: Path, target: str, label: str | None = None) -> Head:
         raise _unloadable(place, error) from None
     columns = nli_columns(config.id2label, place, label) if target == "xnli" else [0]
     pad = getattr(config, "pad_token_id", None)
-    return Head(place, target, config, columns, _max_length(place, config), 0 if pad is None else int(pad))
+    return Head(
+        place,
+        target,
+        config,
+        columns,
+        _max_length(place, config),
+        0 if pad is None else int(pad),
+        takes_token_types(config),
+    )
 
 
 def load_model(head: Head) -> PreTrainedModel:
@@ -385,8 +397,8 @@ def _precision(asked: str, device: torch.device) -> str:
 
 
 def _slices(batch: Batch, rows: int) -> Iterator[Batch]:
-    for first in range(0, len(batch[0]), rows):
-        yield batch[0][first : first + rows], batch[1][first : first + rows]
+    for first in range(0, len(batch["input_ids"]), rows):
+        yield {name: tensor[first : first + rows] for name, tensor in batch.items()}
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

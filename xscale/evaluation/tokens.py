@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,13 @@ from xscale.files import whole_file
 from xscale.progress import say
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 Pairs = Sequence[tuple[str, str]]
 
-_MAGIC = b"XSTOK001"
-_HEADER = struct.Struct("<8sQQQ32s")  # magic, texts, token ids, truncated texts, BLAKE2b of all that follows
+_MAGIC = b"XSTOK002"
+# magic, texts, token ids, token types (as many as ids, or none), truncated texts, BLAKE2b of all that follows
+_HEADER = struct.Struct("<8sQQQQ32s")
 _IN_MEMORY = 4  # sets of texts (two targets, two tokenizers)
 _ON_DISK = 2 << 30  # bytes; the files used longest ago go first
 _CHUNK = 10_000  # texts the tokenizer gets at once
@@ -45,12 +47,14 @@ class Tokens:
 
     `ids` are all of them one after the other (int32); text i has `ids[starts[i]:starts[i + 1]]`, so `starts` (int64)
     has one element more than there are texts. `truncated` is how many texts were longer than the maximal length.
+    `types` says which text of the pair each token is of (uint8), for tokenizers that give it to their models (BERT's).
     """
 
     ids: np.ndarray
     starts: np.ndarray
     truncated: int
     key: str
+    types: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -119,49 +123,57 @@ def _key(pairs: Pairs, folder: Path, max_length: int) -> str:
 
 
 def _tokenise(pairs: Pairs, tokenizer: PreTrainedTokenizerBase, max_length: int, key: str) -> Tokens:
-    chunks: list[np.ndarray] = []
+    ids, types = [np.empty(0, np.int32)], [np.empty(0, np.uint8)]
     lengths: list[int] = []
     truncated = 0
     for first in range(0, len(pairs), _CHUNK):
         part = pairs[first : first + _CHUNK]
         encoded = _encode(tokenizer, part, max_length)
-        full = [pair for pair, ids in zip(part, encoded, strict=True) if len(ids) >= max_length]
+        texts = encoded["input_ids"]
+        full = [pair for pair, text in zip(part, texts, strict=True) if len(text) >= max_length]
         if full:  # of these, some just fit
-            truncated += sum(len(ids) > max_length for ids in _encode(tokenizer, full, None))
-        lengths += map(len, encoded)
-        chunks.append(np.fromiter((i for ids in encoded for i in ids), dtype=np.int32))
+            truncated += sum(len(text) > max_length for text in _encode(tokenizer, full, None)["input_ids"])
+        lengths += map(len, texts)
+        ids.append(np.fromiter(chain.from_iterable(texts), dtype=np.int32))
+        types.append(np.fromiter(chain.from_iterable(encoded.get("token_type_ids", ())), dtype=np.uint8))
     starts = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))]).astype(np.int64)
-    return Tokens(np.concatenate(chunks) if chunks else np.empty(0, np.int32), starts, truncated, key)
+    of_types = np.concatenate(types)
+    return Tokens(np.concatenate(ids), starts, truncated, key, of_types if len(of_types) else None)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, pairs: Pairs, max_length: int | None) -> list[list[int]]:
+def _encode(tokenizer: PreTrainedTokenizerBase, pairs: Pairs, max_length: int | None) -> BatchEncoding:
     return tokenizer(
         [a for a, _ in pairs],
         [b for _, b in pairs],
         truncation="longest_first" if max_length else False,
         max_length=max_length,
         return_attention_mask=False,
-        return_token_type_ids=False,
+        return_token_type_ids="token_type_ids" in tokenizer.model_input_names,
         verbose=False,
-    )["input_ids"]
+    )
 
 
 def _write(path: Path, tokens: Tokens) -> None:
     starts, ids = tokens.starts.astype("<i8").tobytes(), tokens.ids.astype("<i4").tobytes()
+    types = b"" if tokens.types is None else tokens.types.tobytes()
     digest = hashlib.blake2b(starts, digest_size=32)
     digest.update(ids)
-    header = _HEADER.pack(_MAGIC, len(tokens.starts) - 1, len(tokens.ids), tokens.truncated, digest.digest())
+    digest.update(types)
+    header = _HEADER.pack(
+        _MAGIC, len(tokens.starts) - 1, len(tokens.ids), len(types), tokens.truncated, digest.digest()
+    )
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        file.writelines((header, starts, ids))
+        file.writelines((header, starts, ids, types))
 
 
 def _read(path: Path, key: str, texts: int) -> Tokens | None:
     """The file's content as a view of the mapped file; None when there is no such file or it is damaged."""
     try:
         data = np.memmap(path, np.uint8, "r")
-        magic, count, total, truncated, digest = _HEADER.unpack(data[: _HEADER.size].tobytes())
+        magic, count, total, typed, truncated, digest = _HEADER.unpack(data[: _HEADER.size].tobytes())
         body = data[_HEADER.size :]
-        if magic != _MAGIC or count != texts or len(body) != 8 * (count + 1) + 4 * total:
+        first_id, first_type = 8 * (count + 1), 8 * (count + 1) + 4 * total
+        if magic != _MAGIC or count != texts or len(body) != first_type + typed or typed not in (0, total):
             raise ValueError("its header does not fit")
         if hashlib.blake2b(body.data, digest_size=32).digest() != digest:
             raise ValueError("its checksum does not fit")
@@ -172,8 +184,8 @@ def _read(path: Path, key: str, texts: int) -> Tokens | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # last used now
-    starts = body[: 8 * (count + 1)].view("<i8")
-    return Tokens(body[8 * (count + 1) :].view("<i4"), starts, truncated, key)
+    starts, ids = body[:first_id].view("<i8"), body[first_id:first_type].view("<i4")
+    return Tokens(ids, starts, truncated, key, body[first_type:] if typed else None)
 
 
 def _prune(folder: Path) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from xscale.evaluation.batches import Batch
 from xscale.evaluation.encoder_lm import (
     Call,
     Document,
@@ -113,12 +114,12 @@ def members_at_once(model: EncoderLM, target: str, shared: int) -> int:
 
 
 def _together(trunk: Any, uppers: Sequence[tuple[_Given, Call]]) -> Call:
-    def call(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        hidden = trunk(input_ids=ids, attention_mask=mask).last_hidden_state
+    def call(batch: Batch) -> torch.Tensor:
+        hidden = trunk(**batch).last_hidden_state
         scores = []
         for place, upper in uppers:
             place.hidden = hidden
-            scores.append(upper(ids, mask))
+            scores.append(upper(batch))
             place.hidden = None
         return torch.cat(scores, dim=1)
 

@@ -14,7 +14,7 @@ from harness_tasks.sources import DataError
 from xscale.encoding import document_pairs
 from xscale.experiment import TARGET_LANGUAGES
 from xscale.progress import say
-from xscale.training.heads import Encoded, collate, tokenise
+from xscale.training.heads import Encoded, collate, encode_pairs
 from xscale.training.tasks import Example, Head
 
 _ROWS_A_BATCH = 64
@@ -42,9 +42,7 @@ def development_set(
     """The first `rows` validation documents (all when None). Raises `DataError` where the source has none."""
     documents = build_documents(target, language, "validation", Options(data=source))[:rows]
     examples = [Example(document_pairs(document), int(document["label"])) for document in documents]
-    ids = tokenise(tokenizer, examples, max_length)
-    inputs = [Encoded(sequences, example.label) for sequences, example in zip(ids, examples, strict=True)]
-    return DevelopmentSet(target, language, head, inputs)
+    return DevelopmentSet(target, language, head, encode_pairs(tokenizer, examples, max_length))
 
 
 def other_languages(

@@ -47,11 +47,13 @@ MASKED_SHARE = 0.15
 class Encoded:
     """Token ids of one training input: one sequence, or one for each choice.
 
-    `target`: the label; for a span its first and last token; for token classification one label a token.
+    `target`: the label; for a span its first and last token; for token classification one label a token. `types`: for
+    each token which text of the pair it is of, where the tokenizer gives that to its model.
     """
 
     ids: list[list[int]]
     target: int | tuple[int, int] | list[int]
+    types: list[list[int]] | None = None
 
     @property
     def length(self) -> int:
@@ -126,18 +128,21 @@ def encode(
         return _encode_spans(tokenizer, examples, max_length)
     if head == "token_classification":
         return _encode_tagged(tokenizer, examples, max_length)
-    ids = tokenise(tokenizer, examples, max_length)
-    if head == "causal_lm":
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if first is not None:  # lm_eval scores a text behind this token
-            ids = [[text if text[:1] == [first] else [first, *text][:max_length]] for (text,) in ids]
-    return [Encoded(sequences, example.label) for sequences, example in zip(ids, examples, strict=True)]
+    encoded = encode_pairs(tokenizer, examples, max_length)
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if head == "causal_lm" and first is not None:  # lm_eval scores a text behind this token
+        return [
+            Encoded([text if text[:1] == [first] else [first, *text][:max_length]], item.target)
+            for item in encoded
+            for text in item.ids
+        ]
+    return encoded
 
 
-def tokenise(
+def encode_pairs(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
-) -> list[list[list[int]]]:
-    """Token ids for each example and each of its pairs; the longer text of a pair is cut where both exceed `max_length`."""
+) -> list[Encoded]:
+    """Each example's pairs; the longer text of a pair is cut where both exceed `max_length`."""
     pairs = [pair for example in examples for pair in example.pairs]
     if not pairs:
         return []
@@ -149,10 +154,13 @@ def tokenise(
         max_length=max_length,
         add_special_tokens=True,
         return_attention_mask=False,
-    )["input_ids"]
+        return_token_type_ids=not single and "token_type_ids" in tokenizer.model_input_names,
+    )
     result, position = [], 0
     for example in examples:
-        result.append(encoded[position : position + len(example.pairs)])
+        here = slice(position, position + len(example.pairs))
+        types = encoded["token_type_ids"][here] if "token_type_ids" in encoded else None
+        result.append(Encoded(encoded["input_ids"][here], example.label, types))
         position += len(example.pairs)
     return result
 
@@ -181,6 +189,7 @@ def _encode_spans(
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
         return_attention_mask=False,
+        return_token_type_ids="token_type_ids" in tokenizer.model_input_names,
     )
     result = []
     for number, row in enumerate(windows["overflow_to_sample_mapping"]):
@@ -197,7 +206,8 @@ def _encode_spans(
             offsets = windows["offset_mapping"][number]
             if inside and offsets[inside[0]][0] <= span[0] and offsets[inside[-1]][1] >= span[1]:
                 first, last = inside[0], inside[-1]
-        result.append(Encoded([windows["input_ids"][number]], (first, last)))
+        types = [windows["token_type_ids"][number]] if "token_type_ids" in windows else None
+        result.append(Encoded([windows["input_ids"][number]], (first, last), types))
     return result
 
 
@@ -226,8 +236,9 @@ def _encode_tagged(
 def collate(
     batch: Sequence[Encoded], head: Head, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Pad a batch to its longest sequence: `input_ids` and `attention_mask` of shape (batch, length), or (batch, choices,
-    length) for multiple choice, and the labels that the head's model takes. `seed` decides which tokens are masked."""
+    """Pad a batch to its longest sequence: `input_ids`, `attention_mask` and, where they are known, `token_type_ids` of
+    shape (batch, length), or (batch, choices, length) for multiple choice, and the labels that the head's model takes.
+    `seed` decides which tokens are masked."""
     flat = [sequence for item in batch for sequence in item.ids]
     length = max(map(len, flat))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -237,6 +248,9 @@ def collate(
         input_ids[row, : len(sequence)] = torch.tensor(sequence)
         attention_mask[row, : len(sequence)] = 1
     inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    types = [sequence for item in batch for sequence in item.types or ()]
+    if types:
+        inputs["token_type_ids"] = torch.tensor([row + [0] * (length - len(row)) for row in types])
     if head == "multiple_choice":
         inputs = {name: tensor.view(len(batch), -1, length) for name, tensor in inputs.items()}
     if head == "span":

@@ -27,12 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from harness_tasks.sources import source_name
 from xscale.adapters import save_adapters, with_adapters
 from xscale.base_models import resolve_base
+from xscale.encoding import takes_token_types
 from xscale.errors import UserError
 from xscale.experiment import TARGET_HEADS, MaskedLM, Recipe
 from xscale.files import disk_errors, whole_file, whole_folder, write_text
@@ -175,9 +176,14 @@ def train_recipe(recipe: Recipe, folder: Path, save_seconds: float = SAVE_SECOND
 
 
 def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a base model. Raises `UserError` when it cannot be had."""
+    """The tokenizer of a base model, which gives token types only if the model takes them. Raises `UserError` when it
+    cannot be had.
+    """
     try:
-        return AutoTokenizer.from_pretrained(pretrained)
+        tokenizer = AutoTokenizer.from_pretrained(pretrained)
+        if not takes_token_types(AutoConfig.from_pretrained(pretrained)):
+            tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
+        return tokenizer
     except (OSError, ValueError) as error:
         raise UserError(
             f"base {pretrained!r}: cannot be loaded ({str(error).splitlines()[0]}); check the name, the network, "
