@@ -138,6 +138,17 @@ def counting(module: str, layers_run: list[int]) -> object:
     return forward
 
 
+def test_adapters_share_nothing_whatever_their_files_say(family: list[Entry], tmp_path: Path) -> None:
+    """The lower layers of a LoRA checkpoint are its base's, which its own files do not show."""
+    copies = []
+    for name in "ab":
+        shutil.copytree(str(family[0].model_args["pretrained"]), tmp_path / name)
+        (tmp_path / name / "xnli" / "adapter_config.json").write_text("{}")
+        copies.append(Entry(id=name, model="xscale", model_args={"pretrained": str(tmp_path / name)}))
+    assert trunk.groups(models(copies), "xnli") == []
+    assert trunk.groups(models(copies), "xcopa") != []
+
+
 def test_groups(family: list[Entry], checkpoint: Path) -> None:
     def models(entries: list[Entry]) -> list[encoder_lm.EncoderLM]:
         return [

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
+from xscale.adapters import ADAPTER_CONFIG
 from xscale.evaluation.batches import Batch
 from xscale.evaluation.encoder_lm import (
     Call,
@@ -47,7 +48,8 @@ def groups(models: Sequence[EncoderLM], target: str) -> list[tuple[list[EncoderL
     alike = defaultdict(list)
     for model in models:
         head = heads[id(model)]
-        if head.config.model_type in MODEL_TYPES:
+        adapter = (head.folder / ADAPTER_CONFIG).is_file()  # its base's weights are elsewhere
+        if head.config.model_type in MODEL_TYPES and not adapter:
             shape = json.dumps(_shape(head), sort_keys=True, default=str)
             settings = (model.tokens_a_batch, model.precision, str(model.device))
             alike[shape, settings, _digest(head, 0)].append(model)
