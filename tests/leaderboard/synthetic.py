@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from xscale.evaluation.predictions import SCHEMA, Predictions, write_predictions
-from xscale.leaderboard.panels import Result, scores_of
+from xscale.leaderboard.panels import Panel, Result, build_panels, scores_of
 from xscale.manifest import Entry
 
 LANGUAGES = ("de", "en", "sw", "tr")
@@ -132,6 +132,20 @@ def halves(target: str, anchor: str) -> dict[str, np.ndarray]:
     """ID is the even rows, OOD the odd ones, `few` every tenth."""
     rows = np.arange(10_000)
     return {"id": rows[::2], "ood": rows[1::2], "few": rows[::10]}
+
+
+def panels_of(results: list[Result]) -> list[Panel]:
+    """The results' panels with `halves` for subsets."""
+    return build_panels(results, membership=halves)
+
+
+def two_sizes() -> tuple[list[Entry], dict[str, np.ndarray]]:
+    """A baseline and a better checkpoint, and by id which of 400 rows in four languages they get right."""
+    generator = np.random.default_rng(9)
+    item = generator.standard_normal((400, 1))
+    entries = ladder((0, 512))
+    right = {made.id: correlated(400, 4, 0.5 + made.size / 4000, 0.5, generator, item) for made in entries}
+    return entries, right
 
 
 def store(folder: Path, made: Entry, stored: Predictions) -> None:

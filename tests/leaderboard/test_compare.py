@@ -2,25 +2,17 @@
 
 import json
 
-import numpy as np
 import pytest
-from synthetic import correlated, entry, halves, ladder, result
+from synthetic import entry, panels_of, result, two_sizes
 
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.compare import compare, render_comparison
-from xscale.leaderboard.panels import Panel, Result, build_panels
+from xscale.leaderboard.panels import Result
 
-RNG = np.random.default_rng(9)
-ITEM = RNG.standard_normal((400, 1))
-ENTRIES = ladder((0, 512))
-RIGHT = {made.id: correlated(400, 4, 0.5 + made.size / 4000, 0.5, RNG, ITEM) for made in ENTRIES}
+ENTRIES, RIGHT = two_sizes()
 RESULTS = [result(made, RIGHT[made.id]) for made in ENTRIES]
 A, B = (made.id for made in ENTRIES)
-
-
-def panels_of(results: list[Result]) -> list[Panel]:
-    return build_panels(results, membership=halves)
 
 
 def test_deltas_and_flips_are_counts() -> None:

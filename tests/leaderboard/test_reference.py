@@ -5,25 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import correlated, entry, halves, ladder, result
+from synthetic import entry, ladder, panels_of, result, two_sizes
 
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
-from xscale.leaderboard.panels import Panel, Result, build_panels
+from xscale.leaderboard.panels import Result
 from xscale.leaderboard.reference import changed_figures, check_reference, render_check
 from xscale.leaderboard.render import render
 from xscale.leaderboard.table import make_board, to_json
 
-RNG = np.random.default_rng(9)
-ITEM = RNG.standard_normal((400, 1))
-ENTRIES = ladder((0, 512))
-RIGHT = {made.id: correlated(400, 4, 0.5 + made.size / 4000, 0.5, RNG, ITEM) for made in ENTRIES}
+ENTRIES, RIGHT = two_sizes()
 RESULTS = [result(made, RIGHT[made.id]) for made in ENTRIES]
 A, B = (made.id for made in ENTRIES)
-
-
-def panels_of(results: list[Result]) -> list[Panel]:
-    return build_panels(results, membership=halves)
 
 
 def reference(tmp_path: Path, results: list[Result] = RESULTS, **options: object) -> Path:
@@ -106,7 +99,7 @@ def test_a_tampered_reference_is_refused(tmp_path: Path) -> None:
 
 
 def test_counts_survive_packing_and_bombs_do_not_unpack() -> None:
-    right = RNG.integers(0, 16, 5010)
+    right = np.random.default_rng(9).integers(0, 16, 5010)
     packed = st.pack_counts(right)
     assert (st.unpack_counts(packed, 5010) == right).all()
     with pytest.raises(ValueError, match="not 10"):
