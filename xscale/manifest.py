@@ -141,6 +141,8 @@ def read_manifest(path: Path) -> Manifest:
     Raises `UserError` (file, line, field, expectation) for anything but a valid manifest: not JSON, unknown or wrong
     fields, duplicate ids, a baseline that is not there. Folders of local checkpoints are checked by `checkpoint_folder`.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such file; `xscale run` or `xscale add` makes one, else check the path")
     return read_model(Manifest, path)
 
 
