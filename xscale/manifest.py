@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
+from xscale.hub import hub_folder, is_repository
 from xscale.parsing import read_model
 
 SCHEMA_VERSION = 1
@@ -226,20 +227,25 @@ def make_entry(
     """An entry from what a command line gives; `model_args` is lm_eval's `name=value,name=value`.
 
     A local folder is recorded with its hash; a path is stored relative to the manifest where it lies below it, else
-    absolute. Raises `UserError` for malformed arguments, an absent folder or an unusable id.
+    absolute. An encoder checkpoint of the hub (model type `xscale`, `pretrained=owner/name`) is downloaded and pinned to
+    its commit. Raises `UserError` for malformed arguments, an absent folder or an unusable id.
     """
     arguments: dict[str, str | int | float | bool | None] = {}
     for part in filter(None, model_args.split(",")):
         name, equals, value = part.partition("=")
         if not equals or not name.strip():
             raise UserError(f"--model-args: {part!r} is not name=value; write them as name=value,name=value")
-        arguments[name.strip()] = _plain_value(value)
+        arguments[name.strip()] = value.strip() if name.strip() == "revision" else _plain_value(value)
     sha256 = None
     pretrained = arguments.get("pretrained")
-    if isinstance(pretrained, str) and (
-        Path(pretrained).expanduser().is_dir()
-        or pretrained.startswith((".", "/", "~"))
-        or model == LOCAL_MODEL
+    local = isinstance(pretrained, str) and Path(pretrained).expanduser().is_dir()
+    if model == LOCAL_MODEL and isinstance(pretrained, str) and not local and is_repository(pretrained):
+        folder = hub_folder(pretrained, str(arguments.get("revision") or "main"))
+        arguments["revision"] = folder.name
+        refuse_pickles(folder, "--model-args: pretrained")
+        sha256 = sha256_of_folder(folder)
+    elif isinstance(pretrained, str) and (
+        local or pretrained.startswith((".", "/", "~")) or model == LOCAL_MODEL
     ):
         folder = Path(pretrained).expanduser().resolve()
         if not folder.is_dir():
@@ -282,11 +288,12 @@ def _plain_value(text: str) -> str | int | float | bool | None:
 
 
 def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
-    """The folder of a local checkpoint, or None where `pretrained` is a hub id or absent.
+    """The folder of a local checkpoint, or None where `pretrained` is absent or a hub id that lm_eval's model type loads.
 
-    A `pretrained` that starts with `.`, `/` or `~`, or whose model type is `xscale`, means a folder. Raises `UserError`
-    when that folder is not there, when a relative one leaves the manifest's folder (by `..` or a symbolic link), and
-    when it has pickled weights where safetensors are needed.
+    A `pretrained` that starts with `.`, `/` or `~`, or whose model type is `xscale`, means a folder; with a `revision`,
+    the model type `xscale` has a hub id, which is downloaded (`hub_folder`). Raises `UserError` when that folder is not
+    there, when a relative one leaves the manifest's folder (by `..` or a symbolic link), and when it has pickled weights
+    where safetensors are needed.
     """
     pretrained = entry.model_args.get("pretrained")
     if not isinstance(pretrained, str):
@@ -294,6 +301,11 @@ def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
     where = f"{manifest_path}: entry {entry.id!r}: model_args.pretrained"
     if not pretrained.isprintable():
         raise UserError(f"{where}: {pretrained!r} has control characters; mend the path")
+    revision = entry.model_args.get("revision")
+    if entry.model == LOCAL_MODEL and revision is not None:
+        folder = hub_folder(pretrained, str(revision))
+        refuse_pickles(folder, where)
+        return folder
     given = Path(pretrained).expanduser()
     folder = manifest_path.parent / given
     try:

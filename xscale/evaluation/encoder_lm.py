@@ -34,6 +34,7 @@ from xscale.evaluation.batches import Batch, batch_plan, padded
 from xscale.evaluation.journal import Journal
 from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.tokens import Tokens, tokenised, tokenizer_fingerprint
+from xscale.hub import hub_folder
 from xscale.progress import progress, say
 
 TOKENS_A_BATCH = 8192
@@ -47,8 +48,9 @@ class EncoderLM(LM):
     """An encoder checkpoint with one fine-tuned head folder for each target (`<pretrained>/xnli`, `<pretrained>/xcopa`).
 
     Arguments (`model_args`):
-        pretrained: the checkpoint's folder. A folder without head folders is taken as a plain transformers
-            sequence-classification checkpoint for XNLI, whose labels are matched by name.
+        pretrained: the checkpoint's folder, or with `revision` its repository on the hub. A folder without head folders
+            is taken as a plain transformers sequence-classification checkpoint for XNLI, whose labels are matched by name.
+        revision: the commit, branch or tag of a hub repository.
         tokens_a_batch: padded tokens in one forward pass (default 8192, on a CPU 1024); halved as often as memory
             runs out.
         batch_size, max_batch_size: taken for lm_eval's sake; batches are made by tokens.
@@ -69,9 +71,10 @@ class EncoderLM(LM):
         precision: str = "auto",
         label: str | None = None,
         description: str | None = None,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
-        self.folder = Path(pretrained)
+        self.folder = Path(pretrained) if revision is None else hub_folder(pretrained, str(revision))
         if not self.folder.is_dir():
             raise UserError(f"model xscale: pretrained: no folder {pretrained!r}; check the path")
         self._process, self._processes = 0, 1

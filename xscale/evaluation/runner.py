@@ -214,6 +214,8 @@ def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
     folder = checkpoint_folder(entry, manifest)
     if folder is not None:
         arguments["pretrained"] = str(folder)
+        if entry.model == LOCAL_MODEL:
+            arguments.pop("revision", None)  # of the hub, whose files the folder has
         if verify and entry.sha256 and sha256_of_folder(folder) != entry.sha256:
             raise UserError(
                 f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "

@@ -1,0 +1,69 @@
+"""Encoder checkpoints of the hub, from a hub cache that is made here: what a download would have left."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny_model
+from small_checkpoints import SELECTION
+
+from xscale.evaluation.predictions import PREDICTIONS, read_predictions
+from xscale.evaluation.runner import evaluate_entry
+from xscale.manifest import Entry, read_manifest
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def on_hub(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkpoint as someone/nli, whose branch main is at COMMIT."""
+    from huggingface_hub import constants
+
+    repository = tmp_path / "hub" / "models--someone--nli"
+    shutil.copytree(checkpoint, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return repository / "snapshots" / COMMIT
+
+
+def add(manifest: Path, arguments: str) -> tuple[int, str, str]:
+    return tiny_model.call("add", "--model", "xscale", "--model-args", arguments, "--manifest", manifest)
+
+
+def test_it_is_pinned_to_its_commit_and_scored_like_its_folder(
+    on_hub: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "m.json"
+    code, _, errors = add(manifest, "pretrained=someone/nli")
+    assert code == 0, errors
+    (entry,) = read_manifest(manifest).entries
+    assert entry.model_args == {"pretrained": "someone/nli", "revision": COMMIT} and entry.sha256
+    here = Entry(id="here", model="xscale", model_args={"pretrained": str(checkpoint)})
+    rows = []
+    for made in (entry, here):
+        evaluate_entry(made, SELECTION, "bundled", manifest, tmp_path / "results")
+        rows.append(read_predictions(tmp_path / "results" / made.id / PREDICTIONS).table.to_pylist())
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("pretrained=someone/other", "hub model someone/other at main: "),
+        ("pretrained=someone/nli,revision=v2", "hub model someone/nli at v2: "),
+        ("pretrained=no folder", "no folder 'no folder'; check the path"),
+    ],
+)
+def test_what_is_not_there_is_refused(on_hub: Path, tmp_path: Path, arguments: str, message: str) -> None:
+    code, _, errors = add(tmp_path / "m.json", arguments)
+    assert code == 2 and message in errors and "Traceback" not in errors
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_a_pickle_is_refused(on_hub: Path, tmp_path: Path) -> None:
+    for file in on_hub.rglob("*.safetensors"):
+        file.rename(file.with_name("pytorch_model.bin"))
+    code, _, errors = add(tmp_path / "m.json", "pretrained=someone/nli")
+    assert code == 2 and "is a pickle" in errors

@@ -1,0 +1,40 @@
+"""Encoder checkpoints on the Hugging Face hub, pinned to a commit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from xscale.errors import UserError
+
+# what an encoder checkpoint is read from; pickles and code are not even downloaded
+_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_repository(name: str) -> bool:
+    """Whether it can be the name of a hub repository, `owner/name`."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+def hub_folder(repository: str, revision: str) -> Path:
+    """The repository's files at a revision, from the hub's cache or downloaded into it; the folder is named by the commit.
+
+    Raises `UserError` when the repository or revision does not exist, or the hub cannot be reached and the files are not in
+    its cache.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if not is_repository(repository):
+        raise UserError(f"hub model {repository!r}: not a repository; write owner/name")
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FILES)))
+    except LocalEntryNotFoundError:
+        reason = "the hub cannot be reached, and its cache has no such model"
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    raise UserError(
+        f"hub model {repository} at {revision}: {reason}; check name, revision and network, or write a folder as "
+        f"./{repository}"
+    )
