@@ -9,7 +9,8 @@ from xscale.errors import UserError
 
 # what an encoder checkpoint is read from; pickles and code are not even downloaded
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 
 
 def is_repository(name: str) -> bool:
@@ -28,6 +29,8 @@ def hub_folder(repository: str, revision: str) -> Path:
 
     if not is_repository(repository):
         raise UserError(f"hub model {repository!r}: not a repository; write owner/name")
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        raise UserError(f"hub model {repository}: {revision!r} is no revision; write a commit, branch or tag")
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FILES)))
     except LocalEntryNotFoundError:

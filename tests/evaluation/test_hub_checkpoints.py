@@ -53,6 +53,7 @@ def test_it_is_pinned_to_its_commit_and_scored_like_its_folder(
     [
         ("pretrained=someone/other", "hub model someone/other at main: "),
         ("pretrained=someone/nli,revision=v2", "hub model someone/nli at v2: "),
+        ("pretrained=someone/nli,revision=../../main", "'../../main' is no revision"),
         ("pretrained=no folder", "no folder 'no folder'; check the path"),
     ],
 )
