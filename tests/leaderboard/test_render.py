@@ -61,6 +61,14 @@ def test_every_format_says_where_the_rows_are_from_and_how_many() -> None:
     assert json.loads(render(board(results), "json"))["tables"][0]["bundled"] is True
 
 
+def test_a_model_without_intermediate_task_is_not_given_the_others() -> None:
+    """One line above the table names what all rows share; a baseline shares it, somebody's plain model does not."""
+    ours = [result(made, correlated(240, 4, 0.5, 0.5, RNG)) for made in ladder((0, 512))]
+    assert "intermediate snli, tuned on" in render(board(ours))
+    theirs = result(entry("their-model", targets={}), correlated(240, 4, 0.5, 0.5, RNG))
+    assert "intermediate snli where N is given" in render(board([*ours, theirs]))
+
+
 def test_intervals_deltas_and_stars_are_there() -> None:
     text = render(board())
     assert "baseline" in text and "ΔOOD" in text and "* " in text

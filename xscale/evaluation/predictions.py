@@ -80,7 +80,10 @@ def read_predictions(path: Path) -> Predictions:
         raise _damaged(path, "other columns than expected")
     if table.num_rows == 0 or any(column.null_count for column in table.columns):
         raise _damaged(path, "empty, or values are missing")
-    if (table.schema.metadata or {}).get(_CONTENT_KEY) != _checksum(table):
+    checksum = (table.schema.metadata or {}).get(_CONTENT_KEY)
+    if checksum is None:
+        raise _damaged(path, "it has no checksum of its rows")
+    if checksum != _checksum(table):
         raise _damaged(path, "its rows were changed since it was written")
     return Predictions(table, info)
 

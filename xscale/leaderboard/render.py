@@ -252,7 +252,11 @@ def _without_constants(
     for index in sorted(same):
         value = next((line[index] for line in lines if line[index] != _NONE), _NONE)
         if value != _NONE:
-            said.append(f"{heads[index]} {value}")
+            size = heads.index("N") if heads[index] == "intermediate" and "N" in heads else index
+            some = any(
+                line[index] == line[size] == _NONE for line in lines
+            )  # anybody's model, trained on none
+            said.append(f"{heads[index]} {value}{' where N is given' if some else ''}")
     left = [index for index in range(len(heads)) if index not in same]
     foot = [[line[index] for index in left] for line in foot]
     for line, name in zip(foot, ("rows", "commonest label"), strict=True):
