@@ -32,12 +32,11 @@ PHASE = RECIPES["laptop"]["intermediate"].model_copy(update={"epochs": 1.0})
 
 
 @pytest.fixture(scope="module")
-def setting() -> dict[str, Any]:
-    mirror = Path(__file__).resolve().parents[2] / "shared" / "data" / "hub"
-    if not mirror.is_dir():
-        pytest.skip(f"no real data at {mirror}")
+def setting(rows_source: str) -> dict[str, Any]:
+    if rows_source == "bundled":
+        pytest.skip("no real data; XSCALE_TEST_DATA names a mirror folder")
     base = resolve_base(EMBEDDED_E5)
-    examples = load_examples(training_task("snli"), str(mirror)).examples
+    examples = load_examples(training_task("snli"), rows_source).examples
     step = len(examples) // ROWS
     return {"base": base, "tokenizer": load_tokenizer(base), "examples": examples[::step][:ROWS]}
 
