@@ -8,7 +8,6 @@ the figures are seconds for all rows, so their ratio is what counts. Run with
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
