@@ -71,17 +71,21 @@ def copy(finished: tuple[Path, float], tmp_path: Path) -> Path:
 
 
 def test_kill_at_random_moments(finished: tuple[Path, float], base: Path, tmp_path: Path) -> None:
-    undisturbed, seconds = finished
+    undisturbed, latest = finished
     expected = harness.table(undisturbed)
     seed = int(os.environ.get("XSCALE_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
     chance = random.Random(seed)
-    killed = same = 0
-    for number in range(KILLS):
-        folder = tmp_path / str(number) / "w"
+    killed = same = started = 0
+    while killed < KILLS:
+        started += 1
+        folder = tmp_path / str(started) / "w"
         folder.mkdir(parents=True)
         write_experiment(folder, base)
-        moment = chance.uniform(0, seconds)
-        killed += harness.kill_after(folder, moment)
+        moment = chance.uniform(0, latest)
+        if harness.kill_after(folder, moment):
+            killed += 1
+        else:  # it had finished: a run takes less long than that now
+            latest = moment
         code, said = harness.run(folder)
         assert code == 0, f"seed {seed}, killed after {moment:.2f} s: {said}"
         same += harness.table(folder) == expected
@@ -89,9 +93,8 @@ def test_kill_at_random_moments(finished: tuple[Path, float], base: Path, tmp_pa
         harness.findings(folder, "--fix")
         assert harness.findings(folder) == [], f"seed {seed}, killed after {moment:.2f} s"
         shutil.rmtree(folder)
-    print(f"killed {killed} of {KILLS} runs (seed {seed}); the table was the same {same} times")
-    assert same == KILLS
-    assert killed >= KILLS // 2
+    print(f"killed {killed} of {started} runs (seed {seed}); the table was the same {same} times")
+    assert same == started
 
 
 REGISTER = """
