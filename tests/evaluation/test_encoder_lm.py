@@ -226,6 +226,15 @@ def test_batches_are_halved_when_memory_runs_out(
         np.testing.assert_allclose(row["logprobs"], reference[key]["logprobs"], atol=1e-5)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_lm_evals_default_device_is_the_cpu_where_there_is_no_other(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """lm_eval's command line passes cuda:0 where nobody gave --device; its own models then go on with the CPU, too."""
+    assert EncoderLM(str(checkpoint), device="cuda:0").device.type == "cpu"
+    assert "device cuda:0 is not there; going on with the CPU" in capsys.readouterr().err
+
+
 def test_precision_is_checked(checkpoint: Path) -> None:
     assert EncoderLM(str(checkpoint), device="cpu").precision == "fp32"
     for wrong in ("bf16", "fp8"):

@@ -79,6 +79,9 @@ class EncoderLM(LM):
             raise UserError(f"model xscale: pretrained: no folder {pretrained!r}; check the path")
         self._process, self._processes = 0, 1
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if self._device.type == "cuda" and not torch.cuda.is_available():  # lm_eval's own default is cuda:0
+            say(f"model xscale: device {device} is not there; going on with the CPU")
+            self._device = torch.device("cpu")
         if several_processes():
             from accelerate import PartialState
 
