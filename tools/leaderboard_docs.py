@@ -40,7 +40,7 @@ def blocks(manifest_path: Path) -> dict[str, str]:
     return {
         "board": render(make_board(panels, results)),
         "families": render(make_board(xnli, results, by="script")),
-        "compare": f"$ xscale compare {first} {last}\n"
+        "compare": f"$ xscale compare {first} {last} --target xnli --flips 3\n"
         + render_comparison(compare(xnli, results, first, last), flips=3),
     }
 
