@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from xscale.cli import leaderboard
+from xscale.cli import entries, leaderboard
 from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
 
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="What does more English intermediate-task data buy in zero-shot cross-lingual accuracy, above all on "
@@ -35,14 +33,36 @@ ExperimentArgument = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
 
 
-@app.callback()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"xscale {version('xscale')}, lm_eval {version('lm_eval')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="show the version", callback=_print_version, is_eager=True),
+    ] = False,
 ) -> None:
-    """Options of every command."""
+    """Options of every command; without one, what can be done in this folder now."""
+    if context.invoked_subcommand is None:
+        from xscale.next_steps import next_steps
+        from xscale.pipeline import Workspace
+
+        for line in next_steps(Workspace(DEFAULT_MANIFEST)):
+            typer.echo(line)
 
 
-@app.command(epilog="Example: xscale run experiments/real-small.yaml --data ../mirror")
+@app.command(
+    short_help="Train, evaluate and show an experiment; does what is missing",
+    epilog="Example: xscale run experiments/real-small.yaml --data ../mirror",
+)
 def run(
     experiment: ExperimentArgument = "first-run",
     data: DataOption = None,
@@ -76,7 +96,10 @@ def run(
     )
 
 
-@app.command(epilog="Example: xscale train experiments/real-small.yaml --data ../mirror --dry-run")
+@app.command(
+    short_help="Train an experiment's checkpoints only",
+    epilog="Example: xscale train experiments/real-small.yaml --data ../mirror --dry-run",
+)
 def train(
     experiment: ExperimentArgument = "first-run",
     data: DataOption = None,
@@ -95,7 +118,11 @@ def train(
     pipeline.train(plan(loaded, pipeline.experiment_source(loaded, data)), work)
 
 
-@app.command("eval", epilog="Example: xscale eval my-model --data hub")
+@app.command(
+    "eval",
+    short_help="Evaluate manifest entries through lm_eval",
+    epilog="Example: xscale eval my-model --data hub",
+)
 def evaluate(
     ids: Annotated[
         list[str] | None, typer.Argument(help="manifest entries; all of them when left out")
@@ -154,7 +181,8 @@ def evaluate(
 
 
 @app.command(
-    epilog="Example: xscale add --model hf --model-args pretrained=./my-causal-lm,dtype=float32 --id my-lm"
+    short_help="Add a checkpoint, yours or anyone's",
+    epilog="Example: xscale add --model hf --model-args pretrained=./my-causal-lm,dtype=float32 --id my-lm",
 )
 def add(
     model: Annotated[
@@ -199,7 +227,7 @@ def add(
     typer.echo(f"added {entry.id} to {manifest}; now: xscale eval {entry.id}")
 
 
-@app.command("ls", epilog="Example: xscale ls")
+@app.command("ls", short_help="List the manifest's entries", epilog="Example: xscale ls")
 def list_entries(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     """List the manifest's entries and whether each has results."""
     from tabulate import tabulate
@@ -223,7 +251,7 @@ def list_entries(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     typer.echo(tabulate(rows, headers=["id", "model", "intermediate", "size", "seed", "results"]))
 
 
-@app.command(epilog="Example: xscale check --deep")
+@app.command(short_help="Check manifest, checkpoints and results", epilog="Example: xscale check --deep")
 def check(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     fix: Annotated[
@@ -251,7 +279,10 @@ def check(
     typer.echo(f"{manifest}: all is well")
 
 
-@app.command(epilog="Example: xscale push first-run-4096-seed1 my-name/first-run-4096 --dry-run")
+@app.command(
+    short_help="Upload a checkpoint to the Hugging Face hub",
+    epilog="Example: xscale push first-run-4096-seed1 my-name/first-run-4096 --dry-run",
+)
 def push(
     id: Annotated[str, typer.Argument(help="a checkpoint of ours, as `xscale ls` lists it")],
     repository: Annotated[str, typer.Argument(help="hub repository, <owner>/<name>", metavar="REPOSITORY")],
@@ -279,7 +310,8 @@ def push(
 
 
 @app.command(
-    epilog="Example: xscale plan experiments/sweep.yaml --cost --examples-per-second 60 --documents-per-second 400"
+    short_help="What a run would do, or cost",
+    epilog="Example: xscale plan experiments/sweep.yaml --cost --examples-per-second 60 --documents-per-second 400",
 )
 def plan(
     experiment: ExperimentArgument = "first-run",
@@ -323,7 +355,7 @@ def plan(
         typer.echo(line)
 
 
-@app.command(epilog="Example: xscale status")
+@app.command(short_help="How far the runs here are", epilog="Example: xscale status")
 def status(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     """Show what is running, done, failed and left of the runs here, and about how long it will take."""
     from xscale.pipeline import Workspace
@@ -338,6 +370,7 @@ def status(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     "lm-eval",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     add_help_option=False,
+    short_help="Plain lm_eval with our tasks and model type",
     epilog="Example: xscale lm-eval --model xscale --model_args pretrained=checkpoints/<id> --tasks xnli_ood",
 )
 def lm_eval(context: typer.Context) -> None:
@@ -367,9 +400,29 @@ def _print_plan(lines: list[str]) -> None:
     typer.echo(f"{len(lines)} steps; nothing was done" if lines else "nothing is left to do")
 
 
-app.command(epilog="Example: xscale board --format github --subset negation")(leaderboard.board)
-app.command(epilog="Example: xscale compare first-run-0-seed1 first-run-4096-seed1")(leaderboard.compare)
-app.command(epilog="Example: xscale report --out report")(leaderboard.report)
+app.command(short_help="Take entries out of the manifest", epilog="Example: xscale rm my-lm")(entries.rm)
+app.command(short_help="Give an entry another id", epilog="Example: xscale rename my-lm my-lm-2024")(
+    entries.rename
+)
+app.command(
+    short_help="Join another workspace's results",
+    epilog="Example: xscale merge ../colleague --manifest checkpoints_manifest.json",
+)(entries.merge)
+app.command(
+    short_help="Pack entries into an archive",
+    epilog="Example: xscale export first-run-4096-seed1 --file mine.tar.gz",
+)(entries.export)
+app.command(
+    short_help="The answer and the leaderboard",
+    epilog="Example: xscale board --format github --subset negation",
+)(leaderboard.board)
+app.command(
+    short_help="Two checkpoints side by side",
+    epilog="Example: xscale compare first-run-0-seed1 first-run-4096-seed1",
+)(leaderboard.compare)
+app.command(short_help="One HTML page with everything", epilog="Example: xscale report --out report")(
+    leaderboard.report
+)
 
 
 def _quiet_libraries() -> None:

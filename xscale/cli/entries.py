@@ -1,0 +1,79 @@
+"""The commands that change which entries a manifest has: `rm`, `rename`, `merge` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
+
+IdsArgument = Annotated[list[str], typer.Argument(help="manifest entries", metavar="ID...")]
+WeightsOption = Annotated[bool, typer.Option("--weights", help="checkpoint folders too")]
+
+
+def rm(ids: IdsArgument, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
+    """Take entries out of the manifest. Their files stay: results go to results/.set-aside/."""
+    from xscale.entries import remove_entries
+    from xscale.pipeline import Workspace
+
+    for line in remove_entries(Workspace(manifest), ids):
+        typer.echo(line)
+    typer.echo(f"removed {len(set(ids))} from {manifest}")
+
+
+def rename(
+    old: Annotated[str, typer.Argument(help="the entry's id", metavar="OLD")],
+    new: Annotated[str, typer.Argument(help="its new id", metavar="NEW")],
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Give an entry another id, its results and the entries that it is the baseline of included."""
+    from xscale.entries import rename_entry
+    from xscale.pipeline import Workspace
+
+    rename_entry(Workspace(manifest), old, new)
+    typer.echo(f"{old} is now {new}")
+
+
+def merge(
+    other: Annotated[
+        Path,
+        typer.Argument(
+            help="another workspace: its folder, its manifest, or an archive of `xscale export`",
+            metavar="OTHER",
+        ),
+    ],
+    weights: WeightsOption = False,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Join another workspace's entries and results to this one; what is here is never overwritten."""
+    from xscale.errors import UserError
+    from xscale.sharing import merge as merge_workspace
+    from xscale.pipeline import Workspace
+
+    merged = merge_workspace(Workspace(manifest), other, weights=weights)
+    for line in merged.conflicts:
+        typer.echo(f"conflict: {line}")
+    typer.echo(
+        f"{len(merged.added)} entries came with results, {len(merged.without_results)} without, "
+        f"{len(merged.unchanged)} were here already"
+    )
+    if merged.conflicts:
+        raise UserError(f"{len(merged.conflicts)} conflicts, listed above; the rest was joined")
+
+
+def export(
+    ids: IdsArgument,
+    file: Annotated[
+        Path, typer.Option("--file", help="the archive to write, .tar.gz", metavar="FILE")
+    ] = Path("export.tar.gz"),
+    weights: WeightsOption = False,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
+    """Write entries with their baselines and results into an archive that `xscale merge` takes."""
+    from xscale.sharing import export_entries
+    from xscale.pipeline import Workspace
+
+    size = export_entries(Workspace(manifest), ids, file, weights=weights)
+    typer.echo(f"{file}: {size / 1e6:,.1f} MB; join it elsewhere with: xscale merge {file}")
