@@ -17,6 +17,9 @@ FLOORS = {
     "xscale.costs": 3,
     "xscale.status": 3,
     "xscale.sweep": 3,
+    "xscale.entries": 3,
+    "xscale.sharing": 3,
+    "xscale.next_steps": 3,
     "xscale.cli": 4,
 }
 

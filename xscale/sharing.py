@@ -71,23 +71,8 @@ def merge(workspace: Workspace, other: Path, *, weights: bool = False) -> Merged
     with _opened(other) as root_manifest:
         theirs = Workspace(root_manifest)
         incoming = read_manifest(root_manifest).entries
-        ours = {entry.id.lower(): entry for entry in _present(workspace)}
-        new, same, conflicts, unchanged = [], [], [], []
-        for entry in incoming:
-            mine = ours.get(entry.id.lower())
-            if mine is None:
-                new.append(entry)
-            elif _same_checkpoint(mine, entry):
-                same.append(entry)
-            else:
-                conflicts.append(
-                    f"{entry.id}: another checkpoint has this id here; `xscale rename {entry.id} NEW` in one of the two"
-                )
-        refused = {line.partition(":")[0] for line in conflicts}
-        for entry in list(new):
-            if entry.baseline in refused:
-                new.remove(entry)
-                conflicts.append(f"{entry.id}: its baseline {entry.baseline} is in conflict")
+        new, same, conflicts = _sorted_out(incoming, _present(workspace))
+        unchanged: list[str] = []
         with_results, without = [], []
         for entry in (*new, *same):
             outcome = _copy(theirs.results / entry.id, workspace.results / entry.id)
@@ -107,6 +92,29 @@ def merge(workspace: Workspace, other: Path, *, weights: bool = False) -> Merged
         if new:
             change_manifest(workspace.manifest, lambda present: [*present, *_still_new(new, present)])
     return Merged(tuple(with_results), tuple(without), tuple(unchanged), tuple(conflicts))
+
+
+def _sorted_out(
+    incoming: Sequence[Entry], present: Sequence[Entry]
+) -> tuple[list[Entry], list[Entry], list[str]]:
+    """Entries that are new here, those that are here already, and a line for each that cannot come."""
+    ours = {entry.id.lower(): entry for entry in present}
+    new, same, conflicts = [], [], {}
+    for entry in incoming:
+        mine = ours.get(entry.id.lower())
+        if mine is not None and not _same_checkpoint(mine, entry):
+            conflicts[entry.id] = (
+                f"another checkpoint has this id here; `xscale rename {entry.id} NEW` in one of the two"
+            )
+        elif mine is not None:
+            same.append(entry)
+        else:
+            new.append(entry)
+    for entry in list(new):
+        if entry.baseline in conflicts:
+            new.remove(entry)
+            conflicts[entry.id] = f"its baseline {entry.baseline} is in conflict"
+    return new, same, [f"{name}: {why}" for name, why in conflicts.items()]
 
 
 def _present(workspace: Workspace) -> list[Entry]:

@@ -49,8 +49,8 @@ def merge(
 ) -> None:
     """Join another workspace's entries and results to this one; what is here is never overwritten."""
     from xscale.errors import UserError
-    from xscale.sharing import merge as merge_workspace
     from xscale.pipeline import Workspace
+    from xscale.sharing import merge as merge_workspace
 
     merged = merge_workspace(Workspace(manifest), other, weights=weights)
     for line in merged.conflicts:
@@ -72,8 +72,8 @@ def export(
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Write entries with their baselines and results into an archive that `xscale merge` takes."""
-    from xscale.sharing import export_entries
     from xscale.pipeline import Workspace
+    from xscale.sharing import export_entries
 
     size = export_entries(Workspace(manifest), ids, file, weights=weights)
     typer.echo(f"{file}: {size / 1e6:,.1f} MB; join it elsewhere with: xscale merge {file}")
