@@ -13,8 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harness_tasks.errors import UserError
 from harness_tasks.languages import LANGUAGES
-from harness_tasks.sources import DataError
 from harness_tasks.targets import TARGETS, get_target, location, read_target
 
 Row = dict[str, Any]
@@ -188,7 +188,7 @@ def audit(target: str, language: str, split: str, source: str | None = None) -> 
     rows = english if language == "en" else read_target(target, language, split, source)
     if len(rows) != len(english):
         place = " ".join(location(target, language))
-        raise DataError(f"{place}: {len(rows)} rows in {split}, but {len(english)} in English")
+        raise UserError(f"{place}: {len(rows)} rows in {split}, but {len(english)} in English")
     found = {name: check(rows, english, spec.text_fields) for name, check in CHECKS.items()}
     found[SCRIPT] = other_script(rows, language, spec.text_fields)
     if spec.has_question:
@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for target in [options.target] if options.target else TARGETS:
             for split in ("test", "validation"):
                 print("\n".join(report(target, split, options.data, options.check, options.rows)))
-    except DataError as error:
+    except UserError as error:
         parser.exit(2, f"error: {error}\n")
 
 

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness_tasks.errors import UserError
 from harness_tasks.languages import LANGUAGES, Language, axis_slug, language_groups
-from harness_tasks.sources import DataError
 from harness_tasks.subsets.membership import shipped
 from harness_tasks.subsets.registry import subsets_of
 from harness_tasks.subsets.user import read_subsets
@@ -167,7 +167,7 @@ def yaml_files() -> dict[str, str]:
 
 
 def user_files(subsets_file: Path) -> dict[str, str]:
-    """Path -> content of the groups of a user's subsets; raises :class:`DataError` when the file is wrong."""
+    """Path -> content of the groups of a user's subsets; raises :class:`UserError` when the file is wrong."""
     files = {}
     path = str(subsets_file.absolute())
     for subset in read_subsets(subsets_file):
@@ -307,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if fill_blocks(text) != text:
                     page.write_text(fill_blocks(text), encoding="utf-8")
                     changed.append(page)
-    except DataError as error:
+    except UserError as error:
         parser.exit(2, f"error: {error}\n")
     print(f"{len(changed)} files changed")
 

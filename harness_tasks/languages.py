@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness_tasks.sources import DataError
+from harness_tasks.errors import UserError
 
 XNLI_LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
 XCOPA_LANGUAGES = ("en", "et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh")
@@ -77,9 +77,9 @@ def language_groups(target: str, base: str = "xlm-r") -> dict[str, tuple[str, ..
     out.
     """
     if target not in TARGET_LANGUAGES:
-        raise DataError(f"unknown target task {target!r}; there are: {', '.join(TARGET_LANGUAGES)}")
+        raise UserError(f"unknown target task {target!r}; there are: {', '.join(TARGET_LANGUAGES)}")
     if base != "xlm-r":
-        raise DataError(f"the pretraining languages of {base!r} are not known here; known: xlm-r")
+        raise UserError(f"the pretraining languages of {base!r} are not known here; known: xlm-r")
     languages = [LANGUAGES[code] for code in TARGET_LANGUAGES[target]]
     values = {language.code: "seen" if language.in_xlmr else "unseen" for language in languages}
     groups: dict[str, tuple[str, ...]] = {}

@@ -88,7 +88,7 @@ class ParallelTask(ConfigurableTask):
         super().__init__(config=settings)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Reads the documents of both splits; raises :class:`harness_tasks.sources.DataError`."""
+        """Reads the documents of both splits; raises :class:`~harness_tasks.errors.UserError`."""
         test = build_documents(self.target, self.language, "test", self.options, subset=self.subset)
         validation = build_documents(self.target, self.language, "validation", self.options)
         if self.subset:  # every document is of it: `acc` says all

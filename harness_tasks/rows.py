@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness_tasks.sources import DataError, fingerprint, resolve_source, source_name
+from harness_tasks.errors import UserError
+from harness_tasks.sources import fingerprint, resolve_source, source_name
 from harness_tasks.subsets.membership import TEXT_AND_LABEL, identify, shipped_membership
 from harness_tasks.subsets.user import load_membership, subset_files
 from harness_tasks.targets import get_target, location, read_target
@@ -58,7 +59,7 @@ class Options:
 
 def _flag(name: str, value: Any) -> bool:
     if str(value).lower() not in ("true", "false"):
-        raise DataError(f"metadata: {name} is {value!r}; it must be true or false")
+        raise UserError(f"metadata: {name} is {value!r}; it must be true or false")
     return str(value).lower() == "true"
 
 
@@ -94,7 +95,7 @@ def build_documents(
     The test split comes in the fixed shuffled order, the validation split (for few-shot examples) in that of
     the file. `subset` keeps only that subset's documents, in the same order.
 
-    Raises :class:`harness_tasks.sources.DataError` when the data is missing, damaged, or not the rows that
+    Raises :class:`~harness_tasks.errors.UserError` when the data is missing, damaged, or not the rows that
     subsets were made for.
     """
     spec = get_target(target)
@@ -102,7 +103,7 @@ def build_documents(
     membership = load_membership(target, anchor, options.subset_files, options.data)
     if subset is not None and subset not in membership:
         known = ", ".join(membership) or "none"
-        raise DataError(f"{source_name(options.data)} has no {target} subset {subset!r}; it has: {known}")
+        raise UserError(f"{source_name(options.data)} has no {target} subset {subset!r}; it has: {known}")
     names = _names_by_row(membership, len(rows))
     result = []
     for number in _order(target, split, anchor, tuple(row["label"] for row in rows)):

@@ -15,23 +15,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness_tasks.errors import UserError
+
 if TYPE_CHECKING:
     import datasets
 
+DataError = UserError  # its former name here
 ENVIRONMENT = "XSCALE_DATA"
 BUNDLED = Path(__file__).parent / "bundled"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
-
-
-class DataError(ValueError):
-    """Data that is missing, damaged or not what it should be; one line for a person."""
 
 
 def resolve_source(source: str | None = None) -> str:
     """``hub``, ``bundled`` or the absolute path of a mirror folder.
 
     `source` counts first, then the environment variable ``XSCALE_DATA``, then ``hub``. Also takes what
-    :func:`source_name` returns. Raises :class:`DataError` when the folder does not exist.
+    :func:`source_name` returns. Raises :class:`UserError` when the folder does not exist.
     """
     chosen = str(source or os.environ.get(ENVIRONMENT) or "hub")
     if chosen == "hub":
@@ -39,7 +38,7 @@ def resolve_source(source: str | None = None) -> str:
     folder = BUNDLED if chosen == "bundled" else Path(chosen.removeprefix("mirror:")).expanduser().absolute()
     if not folder.is_dir():
         where = "the bundled suite is not installed" if chosen == "bundled" else f"no such folder: {folder}"
-        raise DataError(
+        raise UserError(
             f"data source {chosen!r}: {where}; use 'hub', 'bundled' or the path of a mirror folder"
         )
     return chosen if chosen == "bundled" else str(folder)
@@ -63,7 +62,7 @@ def read_rows(dataset: str, config: str, split: str, source: str | None = None) 
     """All rows of a split as dictionaries, in the order of the file.
 
     `dataset` is the hub's ``owner/name``; `config` is ``default`` where the hub has none. Raises
-    :class:`DataError` when the set is missing or damaged (then with file and line).
+    :class:`UserError` when the set is missing or damaged (then with file and line).
     """
     folder = mirror_folder(source)
     if folder is None:
@@ -79,11 +78,11 @@ def read_rows(dataset: str, config: str, split: str, source: str | None = None) 
         f"a mirror folder with {dataset}/{config}/{split}.jsonl.gz",
         *(["XSCALE_DATA=bundled for the bundled suite"] if folder != BUNDLED else []),
     ]
-    raise DataError(f"{name} has no {dataset} ({config}, {split}); other ways to get it: {'; '.join(others)}")
+    raise UserError(f"{name} has no {dataset} ({config}, {split}); other ways to get it: {'; '.join(others)}")
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:
-    """All rows of one ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; raises :class:`DataError` when it is damaged."""
+    """All rows of one ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; raises :class:`UserError` when it is damaged."""
     return _read_parquet(path) if path.suffix == ".parquet" else _read_json_lines(path)
 
 
@@ -110,7 +109,7 @@ def _load_from_hub(dataset: str, config: str, split: str) -> datasets.Dataset:
         return datasets.load_dataset(dataset, None if config == "default" else config, split=split)
     except Exception as error:  # datasets raises a dozen unrelated types when a set cannot be had
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
+        raise UserError(
             f"cannot load {dataset} ({config}, {split}) from the Hugging Face hub: {reason}; other ways to "
             f"get it: XSCALE_DATA=<mirror folder> with {dataset}/{config}/{split}.jsonl.gz, or "
             "XSCALE_DATA=bundled for the bundled suite"
@@ -123,7 +122,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
         return pyarrow.parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:
-        raise DataError(
+        raise UserError(
             f"{path}: not a readable parquet file ({str(error).splitlines()[0]}); copy it again"
         ) from error
 
@@ -133,12 +132,12 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, OSError, zlib.error) as error:
         line = _lines_before_damage(path)
-        raise DataError(f"{path}: damaged after line {line} ({error}); copy the file again") from error
+        raise UserError(f"{path}: damaged after line {line} ({error}); copy the file again") from error
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not UTF-8; copy the file again") from error
+        raise UserError(f"{path}, line {line}: not UTF-8; copy the file again") from error
     rows: list[dict[str, Any]] = []
     for number, line_text in enumerate(text.split("\n"), start=1):  # splitlines() also splits within texts
         if not line_text.strip():
@@ -146,9 +145,9 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line_text)
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error}); copy the file again") from error
+            raise UserError(f"{path}, line {number}: not JSON ({error}); copy the file again") from error
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: not a JSON object; every line must be one row")
+            raise UserError(f"{path}, line {number}: not a JSON object; every line must be one row")
         rows.append(row)
     return rows
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness_tasks import xcopa, xnli
+from harness_tasks.errors import UserError
 from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
-from harness_tasks.sources import DataError, read_rows
+from harness_tasks.sources import read_rows
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ TARGETS = {
 
 
 def get_target(name: str) -> Target:
-    """The target `name`; :class:`DataError` when there is none."""
+    """The target `name`; :class:`UserError` when there is none."""
     if name not in TARGETS:
-        raise DataError(f"unknown target task {name!r}; there are: {', '.join(TARGETS)}")
+        raise UserError(f"unknown target task {name!r}; there are: {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
@@ -45,7 +46,7 @@ def location(target: str, language: str) -> tuple[str, str]:
     """Hub name and config of a target's rows in a language."""
     if language not in get_target(target).languages:
         known = ", ".join(TARGETS[target].languages)
-        raise DataError(f"{target} has no language {language!r}; there are: {known}")
+        raise UserError(f"{target} has no language {language!r}; there are: {known}")
     if target == "xnli":
         return xnli.DATASET, language
     return (xcopa.ENGLISH_DATASET, xcopa.ENGLISH_CONFIG) if language == "en" else (xcopa.DATASET, language)
@@ -64,7 +65,7 @@ def read_target(target: str, language: str, split: str, source: str | None = Non
     if target == "xcopa" and language == "en" and rows and all(row.get("label") == -1 for row in rows):
         translated = read_rows(xcopa.DATASET, "it", split, source)
         if len(translated) != len(rows):
-            raise DataError(
+            raise UserError(
                 f"{where} has {len(rows)} rows without labels, XCOPA has {len(translated)}: not the same set"
             )
         rows = [{**row, "label": other["label"]} for row, other in zip(rows, translated, strict=True)]
@@ -77,9 +78,9 @@ def _check_row(spec: Target, row: Mapping[str, Any], where: str) -> None:
     for field in spec.text_fields:
         value = row.get(field)
         if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: field {field!r} is {value!r}; it must be text")
+            raise UserError(f"{where}: field {field!r} is {value!r}; it must be text")
     label = row.get("label")
     if type(label) is not int or not 0 <= label < spec.labels:
-        raise DataError(f"{where}: label is {label!r}; it must be a whole number from 0 to {spec.labels - 1}")
+        raise UserError(f"{where}: label is {label!r}; it must be a whole number from 0 to {spec.labels - 1}")
     if spec.has_question and row.get("question") not in xcopa.QUESTIONS:
-        raise DataError(f"{where}: question is {row.get('question')!r}; it must be 'cause' or 'effect'")
+        raise UserError(f"{where}: question is {row.get('question')!r}; it must be 'cause' or 'effect'")

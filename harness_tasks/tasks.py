@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from harness_tasks.sources import DataError
+from harness_tasks.errors import UserError
 
 # Goes up when a number could change; CHANGELOG in the task cards. Results record it.
 TASK_VERSIONS = {"xnli": "1.0", "xcopa": "1.0"}
@@ -14,7 +14,7 @@ TASK_VERSIONS = {"xnli": "1.0", "xcopa": "1.0"}
 def yaml_folder() -> Path:
     """The folder with the generated YAML files: ``yaml_tasks`` of a checkout, or ``lm_eval/tasks/xscale``.
 
-    Raises :class:`DataError` when there is neither.
+    Raises :class:`UserError` when there is neither.
     """
     checkout = Path(__file__).resolve().parent.parent / "yaml_tasks"
     if checkout.is_dir():
@@ -24,7 +24,7 @@ def yaml_folder() -> Path:
         installed = Path(place) / "tasks" / "xscale"
         if installed.is_dir():
             return installed
-    raise DataError("the task files (lm_eval/tasks/xscale) are not installed; install xscale again")
+    raise UserError("the task files (lm_eval/tasks/xscale) are not installed; install xscale again")
 
 
 # `xcopa_ood_id` is the Indonesian task: the group of XCOPA's ID subset is called after COPA-easy instead.

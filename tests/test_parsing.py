@@ -9,12 +9,12 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from harness_tasks.parsing import MAX_BYTES, parse_model, read_text
 from harness_tasks.sources import DataError
 from harness_tasks.subsets.user import read_subsets
 from xscale.errors import UserError
 from xscale.experiment import Experiment, plan
 from xscale.manifest import Manifest
-from xscale.parsing import MAX_BYTES, parse_model, read_text
 
 EXAMPLES = settings(
     max_examples=int(os.environ.get("XSCALE_EXAMPLES", "150")),

@@ -1,8 +1,8 @@
-"""The error that is meant for a person."""
+"""The errors that are meant for a person."""
 
+from harness_tasks.errors import UserError
 
-class UserError(Exception):
-    """A defect in what the user gave: one line that says what, where, and what to do (exit code 2)."""
+__all__ = ["JobsFailed", "UserError"]
 
 
 class JobsFailed(UserError):

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
+from harness_tasks.parsing import explain_defect, read_model
 from xscale.errors import UserError
 from xscale.executors import Resources
 from xscale.files import sha256_of_file
 from xscale.manifest import check_id
-from xscale.parsing import explain_defect, read_model
 
 TARGET_LANGUAGES = {"xnli": XNLI_LANGUAGES, "xcopa": XCOPA_LANGUAGES}
 TARGET_HEADS = {"xnli": "pair_classification", "xcopa": "multiple_choice"}

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from harness_tasks.parsing import read_model
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
 from xscale.hub import hub_folder, is_repository
-from xscale.parsing import read_model
 
 SCHEMA_VERSION = 1
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

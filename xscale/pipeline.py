@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from harness_tasks.sources import DataError, resolve_source
+from harness_tasks.sources import resolve_source
 from harness_tasks.targets import TARGETS
 from xscale.base_models import resolve_base
 from xscale.errors import JobsFailed, UserError
@@ -146,8 +146,8 @@ def raise_failures(failures: Mapping[str, str], jobs: int) -> None:
 def last_line(error: BaseException) -> str:
     """An exception in one line: a UserError's own, of others the type and the last line."""
     lines = str(error).strip().splitlines()
-    text = " ".join(str(error).split()) if isinstance(error, UserError | DataError) else (lines or [""])[-1]
-    return text if isinstance(error, UserError | DataError) else f"{type(error).__name__}: {text}"
+    text = " ".join(str(error).split()) if isinstance(error, UserError) else (lines or [""])[-1]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 @contextlib.contextmanager
@@ -165,7 +165,7 @@ def _logged(workspace: Workspace, kind: str, ids: Sequence[str]) -> Iterator[Non
     try:
         yield
     except BaseException as error:
-        trace = None if isinstance(error, UserError | DataError) else traceback.format_exc()
+        trace = None if isinstance(error, UserError) else traceback.format_exc()
         for name in ids:
             write_event(journal, "failed", kind=kind, id=name, problem=last_line(error), traceback=trace)
         raise

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness_tasks.sources import DataError, fingerprint, resolve_source
+from harness_tasks.errors import UserError
+from harness_tasks.sources import fingerprint, resolve_source
 from harness_tasks.subsets import rules
 from harness_tasks.subsets.hypothesis_only import wrong_rows
 from harness_tasks.subsets.membership import DATA, TEXT_AND_LABEL, anchor_fingerprint, pack_rows
@@ -27,7 +28,7 @@ Row = dict[str, Any]
 
 
 def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
-    """The content of ``data/<target>.json``; raises :class:`DataError` when the sources disagree."""
+    """The content of ``data/<target>.json``; raises :class:`UserError` when the sources disagree."""
     content: dict[str, Any] = {"target": target}
     spec = TARGETS[target]
     for split in SPLITS:
@@ -35,9 +36,9 @@ def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
         english = rows["en"]
         facts = read_facts(facts_folder, target, split)
         if len(facts) != len(english):
-            raise DataError(f"{target} {split}: {len(english)} rows, but facts about {len(facts)}")
+            raise UserError(f"{target} {split}: {len(english)} rows, but facts about {len(facts)}")
         if spec.has_question and [r["question"] for r in english] != [f["question"] for f in facts]:
-            raise DataError(f"{target} {split}: the questions of the facts are not English COPA's")
+            raise UserError(f"{target} {split}: the questions of the facts are not English COPA's")
         counts = Counter(row["label"] for row in english)
         content[split] = {
             "rows": len(english),
@@ -101,11 +102,11 @@ def read_facts(folder: Path, target: str, split: str) -> list[dict[str, str]]:
     """The rows of ``<target>_rows.tsv`` of a split, in order."""
     path = folder / f"{target}_rows.tsv"
     if not path.is_file():
-        raise DataError(f"no {path}; --facts names the folder with xnli_rows.tsv and xcopa_rows.tsv")
+        raise UserError(f"no {path}; --facts names the folder with xnli_rows.tsv and xcopa_rows.tsv")
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["split"] == split]
     if [int(row["row"]) for row in rows] != list(range(len(rows))):
-        raise DataError(f"{path}: the rows of {split} are not numbered 0, 1, 2, ...")
+        raise UserError(f"{path}: the rows of {split} are not numbered 0, 1, 2, ...")
     return rows
 
 
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         source = resolve_source(options.data)
         contents = {target: build(target, source, options.facts or Path(source).parent) for target in TARGETS}
-    except DataError as error:
+    except UserError as error:
         parser.exit(2, f"error: {error}\n")
     options.output.mkdir(parents=True, exist_ok=True)
     for target, content in contents.items():

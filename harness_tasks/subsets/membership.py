@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from harness_tasks.sources import BUNDLED, DataError, fingerprint
+from harness_tasks.errors import UserError
+from harness_tasks.sources import BUNDLED, fingerprint
 from harness_tasks.targets import TARGETS, get_target, read_target
 
 DATA = Path(__file__).parent / "data"
@@ -88,7 +89,7 @@ def is_official(target: str, anchor: str, split: str = "test") -> bool:
 def shipped_membership(target: str, anchor: str) -> dict[str, np.ndarray]:
     """Subset name -> sorted test rows, of the subsets that ship for the data with this anchor.
 
-    Rows of a validation split have no subsets. Raises :class:`DataError` when the anchor is unknown.
+    Rows of a validation split have no subsets. Raises :class:`UserError` when the anchor is unknown.
     """
     official = shipped(target)["test"]
     if official["anchor"] == anchor:
@@ -101,7 +102,7 @@ def shipped_membership(target: str, anchor: str) -> dict[str, np.ndarray]:
         bundled = _bundled(target).get(split)
         if bundled and bundled["anchor"] == anchor:
             return dict(bundled["subsets"]) if split == "test" else {}
-    raise DataError(
+    raise UserError(
         f"no subsets of {target} are known for these rows (anchor {anchor[:12]}...): membership exists "
         "for the official data and for the bundled suite"
     )
@@ -117,7 +118,7 @@ def identify(
 ) -> tuple[str, list[str] | None]:
     """The anchor of a language's rows, and COPA's question for every row (None: the target has none).
 
-    Raises :class:`DataError` when the rows are not those that membership was made for: another number,
+    Raises :class:`UserError` when the rows are not those that membership was made for: another number,
     another order, other labels, or (unless `check_text` is off) other texts.
     """
     spec = get_target(target)
@@ -153,7 +154,7 @@ def identify(
     return official["anchor"], questions
 
 
-def _refusal(where: str, what: str, remedy: str) -> DataError:
-    return DataError(
+def _refusal(where: str, what: str, remedy: str) -> UserError:
+    return UserError(
         f"{where}: {what}. Subsets are known by row number, so these rows are not scored; {remedy}"
     )

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from harness_tasks.errors import UserError
 from harness_tasks.languages import LANGUAGES, axis_slug, language_groups
-from harness_tasks.sources import DataError
+from harness_tasks.parsing import load_text, read_text
 from harness_tasks.subsets.membership import (
     anchor_fingerprint,
     genres,
@@ -34,8 +35,6 @@ ENVIRONMENT = "XSCALE_SUBSETS"
 FIELDS = ("name", "target", "citation", "rule", "rows", "anchor", "rationale")
 TEXT_TESTS = ("matches", "min_words", "max_words")
 Row = Mapping[str, Any]
-MAX_BYTES = 16 * 1024 * 1024
-MAX_DEPTH = 64
 MAX_ROWS = 10_000_000
 
 
@@ -60,54 +59,30 @@ def subset_files(extra: str | Path | Sequence[str | Path] | None = None) -> tupl
 
 
 def read_subsets(path: str | Path) -> list[UserSubset]:
-    """The subsets of a file; raises :class:`DataError` with file and field when anything in it is wrong."""
+    """The subsets of a file; raises :class:`UserError` with file and field when anything in it is wrong."""
     path = Path(path)
     try:
         changed = path.stat().st_mtime_ns
     except OSError as error:
-        raise DataError(f"subset file {path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"subset file {path}: cannot be read ({error.strerror})") from error
     return list(_read_subsets(str(path), changed))
 
 
 @lru_cache(maxsize=32)
 def _read_subsets(path: str, changed: int) -> tuple[UserSubset, ...]:
-    import yaml
-
-    try:
-        if Path(path).stat().st_size > MAX_BYTES:
-            raise DataError(f"subset file {path}: larger than {MAX_BYTES // 2**20} MiB; check the path")
-        text = Path(path).read_text(encoding="utf-8")
-        _refuse_bombs(text, path)
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"subset file {path}: not readable as YAML: {reason}") from error
+    content = load_text(read_text(Path(path)), path)
     if isinstance(content, dict) and "subsets" in content:
         entries, prefix = content["subsets"], "subsets[{}]"
         if not isinstance(entries, list) or not entries or set(content) != {"subsets"}:
-            raise DataError(f"subset file {path}: 'subsets' must be a list of subsets and the only key")
+            raise UserError(f"subset file {path}: 'subsets' must be a list of subsets and the only key")
     else:
         entries, prefix = [content], "top level"
     found = [_parse(entry, path, prefix.format(number)) for number, entry in enumerate(entries)]
     names = [(subset.target, subset.name) for subset in found]
     for target, name in names:
         if names.count((target, name)) > 1:
-            raise DataError(f"subset file {path}: {target} subset {name!r} is described twice")
+            raise UserError(f"subset file {path}: {target} subset {name!r} is described twice")
     return tuple(found)
-
-
-def _refuse_bombs(text: str, path: str) -> None:
-    """Aliases, which a few lines can grow to gigabytes with, and nesting that nothing here needs."""
-    import yaml
-
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, yaml.AliasEvent):
-            raise DataError(f"subset file {path}, line {line}: aliases (*name) are not taken; write it out")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise DataError(f"subset file {path}, line {line}: nested deeper than {MAX_DEPTH} levels")
 
 
 def load_membership(
@@ -119,7 +94,7 @@ def load_membership(
     """Subset name -> sorted row numbers of the test split, for the data whose English rows have this anchor.
 
     `extra` names files with a user's subsets, in addition to those of ``XSCALE_SUBSETS``; rules in them are
-    applied to the English rows of `source`. Raises :class:`DataError` when the anchor is unknown, a file is
+    applied to the English rows of `source`. Raises :class:`UserError` when the anchor is unknown, a file is
     wrong, or the rows of `source` have another anchor.
     """
     membership = shipped_membership(target, anchor)
@@ -128,7 +103,7 @@ def load_membership(
     described = [s for path in subset_files(extra) for s in read_subsets(path) if s.target == target]
     for subset in described:
         if subset.name in membership:
-            raise DataError(f"{subset.where}.name: there is a {target} subset {subset.name!r} already")
+            raise UserError(f"{subset.where}.name: there is a {target} subset {subset.name!r} already")
         membership[subset.name] = _members(subset, anchor, source)
     return membership
 
@@ -137,14 +112,14 @@ def _members(subset: UserSubset, anchor: str, source: str | None) -> np.ndarray:
     official = shipped(subset.target)["test"]
     if subset.rule is None:
         if (subset.anchor or official["anchor"]) != anchor:
-            raise DataError(
+            raise UserError(
                 f"{subset.where}.rows: row numbers of other data than what is evaluated (anchor {anchor}); "
                 "give the anchor that they belong to, or evaluate that data"
             )
         return np.array(subset.rows, dtype=int)
     rows = read_target(subset.target, "en", "test", source)
     if anchor_fingerprint(subset.target, rows) != anchor:
-        raise DataError(
+        raise UserError(
             f"{subset.where}.rule: the English rows of this source are not those that are evaluated"
         )
     if is_official(subset.target, anchor) and subset.target == "xnli":
@@ -152,41 +127,41 @@ def _members(subset: UserSubset, anchor: str, source: str | None) -> np.ndarray:
     try:
         members = [number for number, row in enumerate(rows) if subset.rule(row)]
     except KeyError as error:
-        raise DataError(f"{subset.where}.rule: the evaluated data has no field {error}") from error
+        raise UserError(f"{subset.where}.rule: the evaluated data has no field {error}") from error
     if not members:
-        raise DataError(f"{subset.where}.rule: no test row of {subset.target} fits it")
+        raise UserError(f"{subset.where}.rule: no test row of {subset.target} fits it")
     return np.array(members, dtype=int)
 
 
 def _parse(entry: Any, path: str, place: str) -> UserSubset:
     where = f"subset file {path}: {place}"
     if not isinstance(entry, dict):
-        raise DataError(f"{where}: must be a mapping with name, target, citation and rule or rows")
+        raise UserError(f"{where}: must be a mapping with name, target, citation and rule or rows")
     for key in entry:
         if key not in FIELDS:
-            raise DataError(f"{where}.{key}: unknown field; there are: {', '.join(FIELDS)}")
+            raise UserError(f"{where}.{key}: unknown field; there are: {', '.join(FIELDS)}")
     for key in ("name", "target", "citation"):
         if not isinstance(entry.get(key), str) or not entry[key].strip():
-            raise DataError(f"{where}.{key}: must be given, as text")
+            raise UserError(f"{where}.{key}: must be given, as text")
     name, target = entry["name"], entry["target"]
     if target not in TARGETS:
-        raise DataError(f"{where}.target: {target!r} is unknown; there are: {', '.join(TARGETS)}")
+        raise UserError(f"{where}.target: {target!r} is unknown; there are: {', '.join(TARGETS)}")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise DataError(
+        raise UserError(
             f"{where}.name: {name!r} must be of lower-case letters, digits and single underscores"
         )
     if name in _taken(target):
-        raise DataError(f"{where}.name: {name!r} is taken by a subset, a language or a group of the package")
+        raise UserError(f"{where}.name: {name!r} is taken by a subset, a language or a group of the package")
     if ("rule" in entry) == ("rows" in entry):
-        raise DataError(f"{where}: must have either 'rule' or 'rows'")
+        raise UserError(f"{where}: must have either 'rule' or 'rows'")
     if "rule" in entry:
         if "anchor" in entry:
-            raise DataError(f"{where}.anchor: only goes with 'rows'")
+            raise UserError(f"{where}.anchor: only goes with 'rows'")
         rule = _condition(entry["rule"], target, f"{where}.rule")
         return UserSubset(name, target, entry["citation"], where, rule=rule)
     anchor = entry.get("anchor")
     if anchor is not None and not re.fullmatch(r"[0-9a-f]{64}", str(anchor)):
-        raise DataError(f"{where}.anchor: must be 64 hexadecimal digits")
+        raise UserError(f"{where}.anchor: must be 64 hexadecimal digits")
     total = None if anchor else shipped(target)["test"]["rows"]
     rows = _row_numbers(entry["rows"], total, f"{where}.rows")
     return UserSubset(name, target, entry["citation"], where, rows=rows, anchor=anchor)
@@ -199,17 +174,17 @@ def _taken(target: str) -> set[str]:
 
 def _row_numbers(value: Any, total: int | None, where: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: must be a list of row numbers and ranges like 10-19")
+        raise UserError(f"{where}: must be a list of row numbers and ranges like 10-19")
     numbers: set[int] = set()
     for item in value:
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(item))
         if not match or isinstance(item, bool):
-            raise DataError(f"{where}: {item!r} is neither a row number nor a range like 10-19")
+            raise UserError(f"{where}: {item!r} is neither a row number nor a range like 10-19")
         first, last = int(match[1]), int(match[2] or match[1])
         if last >= MAX_ROWS:
-            raise DataError(f"{where}: {item!r} is beyond any test split; row numbers begin at 0")
+            raise UserError(f"{where}: {item!r} is beyond any test split; row numbers begin at 0")
         if last < first or (total is not None and last >= total):
-            raise DataError(f"{where}: {item!r} is not within the test rows 0 to {(total or last + 1) - 1}")
+            raise UserError(f"{where}: {item!r} is not within the test rows 0 to {(total or last + 1) - 1}")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
 
@@ -217,17 +192,17 @@ def _row_numbers(value: Any, total: int | None, where: str) -> tuple[int, ...]:
 def _condition(value: Any, target: str, where: str) -> Callable[[Row], bool]:
     """A rule as a function of the row."""
     if not isinstance(value, dict) or not value:
-        raise DataError(f"{where}: must be a mapping: all, any, not, or field with a test")
+        raise UserError(f"{where}: must be a mapping: all, any, not, or field with a test")
     combining = [key for key in ("all", "any", "not") if key in value]
     if combining:
         key = combining[0]
         if len(value) > 1:
-            raise DataError(f"{where}: {key!r} must be the only key")
+            raise UserError(f"{where}: {key!r} must be the only key")
         if key == "not":
             inner = _condition(value["not"], target, f"{where}.not")
             return lambda row: not inner(row)
         if not isinstance(value[key], list) or not value[key]:
-            raise DataError(f"{where}.{key}: must be a list of conditions")
+            raise UserError(f"{where}.{key}: must be a list of conditions")
         parts = [_condition(part, target, f"{where}.{key}[{i}]") for i, part in enumerate(value[key])]
         return (
             (lambda row: all(p(row) for p in parts))
@@ -247,14 +222,14 @@ def _field_test(value: dict[str, Any], target: str, where: str) -> Callable[[Row
     field = value.get("field")
     if field not in (*spec.text_fields, *choices):
         known = ", ".join((*spec.text_fields, *choices))
-        raise DataError(f"{where}.field: {field!r} is no field of {target}; there are: {known}")
+        raise UserError(f"{where}.field: {field!r} is no field of {target}; there are: {known}")
     tests = [key for key in value if key != "field"]
     allowed = ("in",) if field in choices else TEXT_TESTS
     for key in tests:
         if key not in allowed:
-            raise DataError(f"{where}.{key}: unknown test of {field!r}; there are: {', '.join(allowed)}")
+            raise UserError(f"{where}.{key}: unknown test of {field!r}; there are: {', '.join(allowed)}")
     if not tests:
-        raise DataError(f"{where}: needs a test: {', '.join(allowed)}")
+        raise UserError(f"{where}: needs a test: {', '.join(allowed)}")
     parts = [_one_test(field, key, value[key], choices.get(field, ()), f"{where}.{key}") for key in tests]
     return lambda row: all(part(row) for part in parts)
 
@@ -262,17 +237,17 @@ def _field_test(value: dict[str, Any], target: str, where: str) -> Callable[[Row
 def _one_test(field: str, key: str, wanted: Any, choices: Sequence[Any], where: str) -> Callable[[Row], bool]:
     if key == "in":
         if not isinstance(wanted, list) or not wanted or any(item not in choices for item in wanted):
-            raise DataError(f"{where}: must be a list from {', '.join(map(str, choices))}")
+            raise UserError(f"{where}: must be a list from {', '.join(map(str, choices))}")
         values = {choices.index(item) if field == "label" else item for item in wanted}
         return lambda row: row[field] in values
     if key == "matches":
         try:
             pattern = re.compile(wanted, re.IGNORECASE)
         except (re.error, TypeError) as error:
-            raise DataError(f"{where}: not a regular expression ({error})") from error
+            raise UserError(f"{where}: not a regular expression ({error})") from error
         return lambda row: bool(pattern.search(row[field]))
     if type(wanted) is not int or wanted < 0:
-        raise DataError(f"{where}: must be a whole number")
+        raise UserError(f"{where}: must be a whole number")
     if key == "min_words":
         return lambda row: len(row[field].split()) >= wanted
     return lambda row: len(row[field].split()) <= wanted

@@ -112,7 +112,7 @@ HEAD = "name: mine\ntarget: xnli\ncitation: me\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not readable as YAML"),
+        ("{", "not YAML"),
         ("[1]", "top level: must be a mapping"),
         ("subsets: 3", "'subsets' must be a list"),
         ("target: xnli\ncitation: me\nrows: [1]", r"top level\.name: must be given, as text"),

@@ -434,13 +434,12 @@ def _quiet_libraries() -> None:
 
 def main() -> None:
     """Entry point: errors meant for a person are one line and exit code 2; Ctrl-C is one line and 130."""
-    from harness_tasks.sources import DataError
     from xscale.errors import UserError
 
     _quiet_libraries()
     try:
         app()
-    except (UserError, DataError) as error:
+    except UserError as error:
         if "--debug" in sys.argv:
             raise
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
