@@ -112,7 +112,7 @@ def train(
 def check_recipes(recipes: Sequence[Recipe]) -> None:
     """Raise `UserError` for what can be known before training."""
     if recipes:
-        from xscale.training.phases import check_recipe
+        from xscale.training.samples import check_recipe
 
         for recipe in recipes:
             resolve_base(recipe.base)
@@ -290,7 +290,7 @@ def work_left(experiment: Experiment, data: str | None, workspace: Workspace) ->
     recipes = plan(experiment, source)
     todo = {recipe.id for recipe in untrained(recipes, workspace)}
     if todo:
-        from xscale.training.phases import check_recipe
+        from xscale.training.samples import check_recipe
 
         for recipe in recipes:
             check_recipe(recipe)

@@ -15,8 +15,9 @@ from harness_tasks.rows import Options, build_documents
 from xscale.encoding import document_pairs
 from xscale.errors import UserError
 from xscale.experiment import Target
-from xscale.training.phases import check_recipe, train_recipe
+from xscale.training.phases import train_recipe
 from xscale.training.prompts import prompt_of
+from xscale.training.samples import check_recipe
 from xscale.training.tasks import TASKS, Example, load_examples
 
 

@@ -15,7 +15,8 @@ from xscale.errors import UserError
 from xscale.experiment import Development, MaskedLM, Mixing, OwnTask, Phase, Target
 from xscale.training.heads import collate, encode, mask_tokens, model_with_head, share_encoder
 from xscale.training.loop import learning_rate_factor, plan_batches
-from xscale.training.phases import check_recipe, load_tokenizer, train_recipe
+from xscale.training.phases import load_tokenizer, train_recipe
+from xscale.training.samples import check_recipe
 from xscale.training.tasks import Example
 
 

@@ -15,6 +15,7 @@ from xscale.encoding import document_pairs
 from xscale.experiment import TARGET_LANGUAGES
 from xscale.progress import say
 from xscale.training.heads import Encoded, collate, encode_pairs
+from xscale.training.labels import answer_numbers, target_answers
 from xscale.training.tasks import Example, Head
 
 _ROWS_A_BATCH = 64
@@ -71,20 +72,34 @@ def accuracy(
     accelerator: Accelerator,
     use_bf16: bool,
 ) -> float:
-    """The share of right answers, in [0, 1]; the model is left in evaluation mode. Every process computes it in full."""
+    """The share of right answers, in [0, 1]; the model is left in evaluation mode. Every process computes it in full.
+
+    A classifier's labels are matched with the target's answers by name, as in evaluation.
+    """
     model.eval()
+    columns = _columns(model, development.target)
     order = sorted(range(len(development.inputs)), key=lambda i: development.inputs[i].length)
     right = 0
     for start in range(0, len(order), _ROWS_A_BATCH):
         batch = [development.inputs[i] for i in order[start : start + _ROWS_A_BATCH]]
-        right += _right(model, batch, development.head, tokenizer, accelerator.device, use_bf16)
+        right += _right(model, batch, development.head, columns, tokenizer, accelerator.device, use_bf16)
     return right / max(1, len(order))
+
+
+def _columns(model: PreTrainedModel, target: str) -> list[int] | None:
+    """Columns of the model's logits in the order of the target's answers; None where they are choices."""
+    answers = target_answers(target)
+    if answers is None:
+        return None
+    names = [model.config.id2label[column] for column in range(len(model.config.id2label))]
+    return [answer_numbers(names, answers).index(number) for number in range(len(answers))]
 
 
 def _right(
     model: PreTrainedModel,
     batch: Sequence[Encoded],
     head: Head,
+    columns: list[int] | None,
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device,
     use_bf16: bool,
@@ -93,4 +108,6 @@ def _right(
     labels = inputs.pop("labels")
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16):
         logits = model(**inputs).logits
+    if columns is not None:
+        logits = logits[:, columns]
     return int((logits.argmax(-1) == labels).sum())

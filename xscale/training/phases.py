@@ -18,8 +18,7 @@ import platform
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,12 @@ from xscale.adapters import save_adapters, with_adapters
 from xscale.base_models import resolve_base
 from xscale.encoding import takes_token_types
 from xscale.errors import UserError
-from xscale.experiment import TARGET_HEADS, MaskedLM, Recipe
+from xscale.experiment import Recipe
 from xscale.files import disk_errors, whole_file, whole_folder, write_text
 from xscale.progress import console, progress, say
 from xscale.training.card import model_card
 from xscale.training.development import accuracy, development_set, other_languages
 from xscale.training.heads import Encoded, encode, freeze, model_with_head, save_model, share_encoder
-from xscale.training.ladder import mixing_weights, nested_sample, split_size
-from xscale.training.leakage import Leaks, drop_leaks, evaluation_texts
 from xscale.training.loop import (
     Outcome,
     Saving,
@@ -53,9 +50,8 @@ from xscale.training.loop import (
     train_steps,
     uses_bf16,
 )
-from xscale.training.prompts import prompt_of
-from xscale.training.tasks import Example, Loaded, TrainingTask, load_examples, training_task
-from xscale.training.texts import load_texts
+from xscale.training.samples import Sample, as_prompts, intermediate_samples, target_samples, texts_sample
+from xscale.training.tasks import training_task
 from xscale.training.tracking import start_trackers, trackers
 
 SAVE_SECONDS = 120.0
@@ -77,46 +73,6 @@ class _Run:
     save_seconds: float
     record: dict[str, Any]
     done: list[str]
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """The rows of a task that are trained on. `order` are row numbers of the task's usable rows here."""
-
-    task: TrainingTask
-    labels: tuple[str, ...]
-    examples: list[Example]
-    order: np.ndarray
-    rows_here: int
-    leaks: Leaks
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Raise `UserError` for what can be known before training: unknown tasks, heads that do not fit, sizes too large."""
-    if recipe.lora is not None and len(recipe.intermediate) > 1:
-        raise UserError("lora: one intermediate task is possible with adapters; give one, or leave lora out")
-    if recipe.lora is not None and recipe.masked_lm is not None:
-        raise UserError("lora: masked_lm is not possible with adapters; leave one of them out")
-    targets = recipe.targets if recipe.objective == "heads" else {}
-    for target, plan in targets.items():
-        labels: dict[str, tuple[str, ...]] = {}
-        for name in plan.train:
-            task = training_task(name, recipe.tasks)
-            if task.head != TARGET_HEADS[target]:
-                raise UserError(
-                    f"targets.{target}.train: {name!r} is a {task.head} task, {target} needs {TARGET_HEADS[target]}"
-                )
-            labels[name] = _sample(recipe, name, plan.size, f"targets.{target}.size").labels
-        if target == "xnli" and len({frozenset(names) for names in labels.values()}) > 1:
-            raise UserError(
-                f"targets.xnli.train: {', '.join(labels)} have different labels; train on one of them"
-            )
-    for name in recipe.intermediate:
-        training_task(name, recipe.tasks)
-    if recipe.size:
-        _intermediate_samples(recipe)
-        if recipe.masked_lm is not None:
-            load_texts(recipe.masked_lm, recipe.data)
 
 
 def train_recipe(recipe: Recipe, folder: Path, save_seconds: float = SAVE_SECONDS) -> dict[str, Any]:
@@ -260,7 +216,7 @@ def _train_encoder(run: _Run) -> PreTrainedModel:
             return with_adapters(model, recipe.lora, seed)
         freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
         return model.base_model
-    samples = _intermediate_samples(recipe)
+    samples = intermediate_samples(recipe)
     if recipe.lora is not None:
         (sample,) = samples
         model = model_with_head(run.base, sample.task.head, sample.labels, seed, phase.dropout)
@@ -273,7 +229,7 @@ def _train_encoder(run: _Run) -> PreTrainedModel:
             models[sample.task.family] = model_with_head(
                 run.base, sample.task.head, sample.labels, seed, phase.dropout
             )
-    masked = _texts_sample(recipe.masked_lm, recipe) if recipe.masked_lm else None
+    masked = texts_sample(recipe.masked_lm, recipe) if recipe.masked_lm else None
     if masked is not None:
         models["masked_lm"] = model_with_head(run.base, "masked_lm", (), seed, phase.dropout)
         samples = [*samples, masked]
@@ -299,24 +255,14 @@ def _train_causal(run: _Run) -> PreTrainedModel:
             "objective: causal_lm: freezing is for encoders; set training.intermediate.freeze: nothing"
         )
     if recipe.size:
-        samples = [_as_prompts(sample) for sample in _intermediate_samples(recipe)]
+        samples = [as_prompts(sample) for sample in intermediate_samples(recipe)]
         _train_on(run, "intermediate", 0, samples, [model] * len(samples))
     return model
 
 
-def _as_prompts(sample: _Sample) -> _Sample:
-    task = replace(sample.task, labels=sample.labels)
-    prompts = {
-        int(row): replace(sample.examples[row], pairs=[(prompt_of(sample.examples[row], task), "")])
-        for row in sample.order
-    }
-    examples = [prompts.get(row, example) for row, example in enumerate(sample.examples)]
-    return replace(sample, task=replace(task, head="causal_lm"), examples=examples)
-
-
 def _train_target(run: _Run, target: str) -> PreTrainedModel:
-    recipe, plan, phase = run.recipe, run.recipe.targets[target], run.recipe.phases[target]
-    samples = [_sample(recipe, name, plan.size, f"targets.{target}.size") for name in plan.train]
+    recipe, phase = run.recipe, run.recipe.phases[target]
+    samples = target_samples(recipe, target)
     head, labels, seed = samples[0].task.head, samples[0].labels, _phase_seed(recipe.seed, target)
     encoder = run.work / "encoder"
     if recipe.lora is not None:
@@ -338,7 +284,7 @@ def _train_on(
     run: _Run,
     name: str,
     stage: int,
-    samples: Sequence[_Sample],
+    samples: Sequence[Sample],
     models: Sequence[PreTrainedModel],
     last: bool = True,
 ) -> None:
@@ -389,7 +335,7 @@ def _train_on(
 def _record(
     run: _Run,
     name: str,
-    sample: _Sample,
+    sample: Sample,
     encoded: Sequence[Encoded],
     steps: int,
     outcome: Outcome,
@@ -494,63 +440,6 @@ def _stored_state(run: _Run, name: str, stage: int | None = None) -> State | Non
         return None
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     return state if state["unit"] == name and stage in (None, state["stage"]) else None
-
-
-def _intermediate_samples(recipe: Recipe) -> list[_Sample]:
-    names = recipe.intermediate
-    if len(names) == 1:
-        return [_sample(recipe, names[0], recipe.size, "sizes")]
-    sizes = [len(_clean(recipe, name)[1]) for name in names]
-    assert recipe.mixing is not None
-    try:
-        counts = split_size(sizes, recipe.size, mixing_weights(sizes, recipe.mixing))
-    except UserError as error:
-        raise UserError(f"sizes: {error}") from None
-    samples = [_sample(recipe, name, count, "sizes") for name, count in zip(names, counts, strict=True)]
-    return [sample for sample in samples if len(sample.order)]
-
-
-def _sample(recipe: Recipe, name: str, size: int | None, field: str) -> _Sample:
-    task = training_task(name, recipe.tasks)
-    loaded, kept, leaks = _clean(recipe, name)
-    labels = [loaded.examples[row].label for row in kept]
-    try:
-        order = nested_sample(labels, len(labels) if size is None else size, recipe.seed, name)
-    except UserError as error:
-        dropped = leaks.rows + leaks.premises
-        also = f" ({dropped} that are in the targets' evaluation sets were dropped)" if dropped else ""
-        raise UserError(f"{field}: {error}{also}") from None
-    return _Sample(task, loaded.labels, loaded.examples, np.asarray(kept)[order], len(loaded.examples), leaks)
-
-
-def _clean(recipe: Recipe, name: str) -> tuple[Loaded, list[int], Leaks]:
-    return _clean_cached(training_task(name, recipe.tasks), recipe.data)
-
-
-@lru_cache(maxsize=16)  # as many tasks as a mixture may have
-def _clean_cached(task: TrainingTask, source: str) -> tuple[Loaded, list[int], Leaks]:
-    """A task's examples, the numbers of those that are in no evaluation set, and what was dropped."""
-    loaded = load_examples(task, source)
-    language = task.name.partition("@")[2] or "en"
-    kept, leaks = drop_leaks(
-        loaded.examples, evaluation_texts(source, tuple(dict.fromkeys(("en", language))))
-    )
-    if leaks.rows or leaks.premises:
-        say(
-            f"{task.name}: {leaks.rows} rows of the targets' validation or test sets, and {leaks.premises} with a premise "
-            f"of theirs, are left out of training (for instance: {leaks.examples[0]})"
-        )
-    return loaded, kept, leaks
-
-
-def _texts_sample(masked_lm: MaskedLM, recipe: Recipe) -> _Sample:
-    examples, leaks = load_texts(masked_lm, recipe.data)
-    where = masked_lm.texts or f"{masked_lm.dataset} ({', '.join(masked_lm.configs)})"
-    task = TrainingTask(
-        "masked_lm", (), (masked_lm.field,), "masked_lm", ("text",), lambda row, labels: None, "perplexity",
-        None, "not said", "not said", file=where,
-    )  # fmt: skip
-    return _Sample(task, ("text",), examples, np.arange(len(examples)), len(examples), leaks)
 
 
 def _phase_seed(seed: int, phase: str) -> int:
