@@ -24,6 +24,8 @@ DataError = UserError  # its former name here
 ENVIRONMENT = "XSCALE_DATA"
 BUNDLED = Path(__file__).parent / "bundled"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+# the hub's name of a set -> where mirrors made for an older name have the same rows
+FORMER_NAMES = {"lighteval/siqa": ("allenai/social_i_qa",)}
 
 
 def resolve_source(source: str | None = None) -> str:
@@ -58,20 +60,21 @@ def mirror_folder(source: str | None = None) -> Path | None:
     return BUNDLED if resolved == "bundled" else Path(resolved)
 
 
-def read_rows(dataset: str, config: str, split: str, source: str | None = None) -> list[dict[str, Any]]:
+def read_rows(
+    dataset: str, config: str, split: str, source: str | None = None, revision: str | None = None
+) -> list[dict[str, Any]]:
     """All rows of a split as dictionaries, in the order of the file.
 
-    `dataset` is the hub's ``owner/name``; `config` is ``default`` where the hub has none. Raises
-    :class:`UserError` when the set is missing or damaged (then with file and line).
+    `dataset` is the hub's ``owner/name``; `config` is ``default`` where the hub has none; `revision` is a commit, a branch
+    or ``<branch>@<commit>`` of the hub, by default the pinned one. Raises `UserError` when the set is missing or
+    damaged (then with file and line).
     """
     folder = mirror_folder(source)
     if folder is None:
-        return _load_from_hub(dataset, config, split).to_list()
-    stem = folder / dataset / config / split
-    for suffix in SUFFIXES:
-        path = stem.with_name(stem.name + suffix)
-        if path.is_file():
-            return read_file(path)
+        return _load_from_hub(dataset, config, split, revision).to_list()
+    path = mirror_file(folder, dataset, config, split)
+    if path is not None:
+        return read_file(path)
     name = "the bundled suite" if folder == BUNDLED else f"the mirror {folder}"
     others = [
         "XSCALE_DATA=hub to load it from the Hugging Face hub",
@@ -81,15 +84,28 @@ def read_rows(dataset: str, config: str, split: str, source: str | None = None) 
     raise UserError(f"{name} has no {dataset} ({config}, {split}); other ways to get it: {'; '.join(others)}")
 
 
+def mirror_file(folder: Path, dataset: str, config: str, split: str) -> Path | None:
+    """The file of a mirror folder with a split's rows, also where an older mirror has it; None when there is none."""
+    for name in (dataset, *FORMER_NAMES.get(dataset, ())):
+        stem = folder / name / config / split
+        for suffix in SUFFIXES:
+            path = stem.with_name(stem.name + suffix)
+            if path.is_file():
+                return path
+    return None
+
+
 def read_file(path: Path) -> list[dict[str, Any]]:
     """All rows of one ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; raises :class:`UserError` when it is damaged."""
     return _read_parquet(path) if path.suffix == ".parquet" else _read_json_lines(path)
 
 
-def load_split(dataset: str, config: str, split: str, source: str | None = None) -> datasets.Dataset:
+def load_split(
+    dataset: str, config: str, split: str, source: str | None = None, revision: str | None = None
+) -> datasets.Dataset:
     """The rows of :func:`read_rows` as a `datasets.Dataset`; raises the same errors."""
     if resolve_source(source) == "hub":
-        return _load_from_hub(dataset, config, split)
+        return _load_from_hub(dataset, config, split, revision)
     import datasets
 
     return datasets.Dataset.from_list(read_rows(dataset, config, split, source))
@@ -102,17 +118,15 @@ def fingerprint(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> str
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _load_from_hub(dataset: str, config: str, split: str) -> datasets.Dataset:
-    import datasets
+def _load_from_hub(dataset: str, config: str, split: str, revision: str | None) -> datasets.Dataset:
+    from harness_tasks import hub
 
     try:
-        return datasets.load_dataset(dataset, None if config == "default" else config, split=split)
-    except Exception as error:  # datasets raises a dozen unrelated types when a set cannot be had
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return hub.load(dataset, config, split, revision)
+    except UserError as error:
         raise UserError(
-            f"cannot load {dataset} ({config}, {split}) from the Hugging Face hub: {reason}; other ways to "
-            f"get it: XSCALE_DATA=<mirror folder> with {dataset}/{config}/{split}.jsonl.gz, or "
-            "XSCALE_DATA=bundled for the bundled suite"
+            f"{error}; other ways to get it: XSCALE_DATA=<mirror folder> with {dataset}/{config}/{split}.jsonl.gz, "
+            "or XSCALE_DATA=bundled for the bundled suite"
         ) from error
 
 

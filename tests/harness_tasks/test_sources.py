@@ -70,28 +70,6 @@ def test_a_missing_set_says_which_and_the_other_ways(mirror):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unreachable_hub_says_the_other_ways(monkeypatch):
-    import datasets
-
-    def fail(*args, **kwargs):
-        raise ConnectionError("Couldn't reach the hub\nlong trace")
-
-    monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(DataError, match=r"facebook/xnli \(de, test\).*Couldn't reach the hub; .*bundled"):
-        load_split("facebook/xnli", "de", "test", "hub")
-
-
-def test_a_hub_set_without_configs_is_asked_for_without_one(monkeypatch):
-    import datasets
-
-    asked = []
-    empty = datasets.Dataset.from_list([])
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: asked.append((a, k)) or empty)
-    load_split("owner/name", "default", "test", "hub")
-    load_split("owner/name", "de", "test", "hub")
-    assert asked == [(("owner/name", None), {"split": "test"}), (("owner/name", "de"), {"split": "test"})]
-
-
 def test_a_line_that_is_no_json_is_named(mirror):
     path = mirror / "owner" / "name" / "default" / "plain.jsonl"
     path.write_text('{"a": 1}\n{"a": \n', encoding="utf-8")

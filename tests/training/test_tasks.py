@@ -193,7 +193,7 @@ def test_an_unknown_task_lists_the_known_ones() -> None:
 
 def test_translations_are_read_from_the_languages_config() -> None:
     assert training_task("mnli@de").parts == (Part("facebook/xnli", "de", "train"),)
-    assert training_task("social_iqa@sw").parts == (Part("allenai/social_i_qa", "sw", "train"),)
+    assert training_task("social_iqa@sw").parts == (Part("lighteval/siqa", "sw", "train"),)
     assert training_task("squad@th").parts == (Part("rajpurkar/squad", "plain_text.th", "train"),)
     assert training_task("mnli@de").family == "mnli"
     with pytest.raises(UserError, match="unknown language"):

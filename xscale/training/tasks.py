@@ -249,7 +249,7 @@ TASKS: dict[str, TrainingTask] = {
             "accuracy", 9_741, "MIT", "Talmor et al. 2019, arXiv 1811.00937",
         ),
         TrainingTask(
-            "social_iqa", (Part("allenai/social_i_qa", "default"),),
+            "social_iqa", (Part("lighteval/siqa", "default"),),
             ("context", "question", "answerA", "answerB", "answerC", "label"), "multiple_choice",
             ("A", "B", "C"), _social_iqa,
             "accuracy", 33_410, "CC BY", "Sap et al. 2019, arXiv 1904.09728",
