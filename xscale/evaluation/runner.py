@@ -233,6 +233,8 @@ def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
     import torch
     from lm_eval.api.registry import get_model
 
+    import xscale.evaluation.shared_context  # noqa: F401  (registers hf-shared-context)
+
     if entry.model.startswith("hf"):
         arguments["use_safetensors"] = True  # transformers would unpickle pytorch_model.bin otherwise
         if not torch.cuda.is_available():  # lm_eval's own default is cuda, whether there is one or not
