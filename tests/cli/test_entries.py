@@ -4,7 +4,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from xscale.cli.main import app
 from xscale.entries import entries_from, remove_entries, rename_entry
 from xscale.errors import UserError
 from xscale.manifest import Entry, add_entries, read_manifest
@@ -196,3 +198,16 @@ def test_all_revisions_of_a_hub_repository(tmp_path: Path, monkeypatch: pytest.M
         ("model-step1000", 1000, f"{1000:040x}"),
     ]
     assert len(entries_from(tmp_path / "m.json", "some/model@*", common)) == 4
+
+
+def test_add_many_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("list.csv").write_text("id,pretrained,size\nzero,a/b,0\nlarge,a/c,8\n")
+    runner = CliRunner()
+    added = runner.invoke(app, ["add", "--from", "list.csv", "--model", "hf", "--base", "a/b"])
+    assert added.exit_code == 0 and "xscale eval zero large" in added.output
+    made = Workspace(Path("checkpoints_manifest.json"))
+    assert ids(made) == ["zero", "large"]
+    again = runner.invoke(app, ["add", "--from", "list.csv", "--model", "hf"])
+    assert isinstance(again.exception, UserError) and ids(made) == ["zero", "large"]
+    assert isinstance(runner.invoke(app, ["add", "--model-args", "pretrained=a/b"]).exception, UserError)

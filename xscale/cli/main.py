@@ -186,8 +186,8 @@ def evaluate(
 )
 def add(
     model: Annotated[
-        str, typer.Option("--model", help="lm_eval model type: xscale (encoder checkpoint), hf, ...")
-    ],
+        str | None, typer.Option("--model", help="lm_eval model type: xscale (encoder checkpoint), hf, ...")
+    ] = None,
     model_args: Annotated[
         str, typer.Option("--model-args", help="as lm_eval's --model_args: name=value,...")
     ] = "",
@@ -202,29 +202,50 @@ def add(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="training seed")] = None,
     baseline: Annotated[str | None, typer.Option("--baseline", help="id of its size-0 entry")] = None,
     note: Annotated[str | None, typer.Option("--note", help="a remark that tables show")] = None,
+    many: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="many at once: a .csv, folders as runs/{arm}-{size}-seed{seed}, or revisions as owner/name@step{size}",
+            metavar="LIST",
+        ),
+    ] = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
     """Add a checkpoint, yours or anyone's, to the manifest; `xscale eval` then puts it on the leaderboard."""
+    from xscale.entries import entries_from
+    from xscale.errors import UserError
     from xscale.manifest import add_entries, make_entry
 
-    entry = make_entry(
-        manifest,
-        model=model,
-        model_args=model_args,
-        id=id,
-        base=base,
-        intermediate=intermediate or [],
-        size=size,
-        seed=seed,
-        baseline=baseline,
-        note=note,
-    )
+    fields = {
+        "model": model,
+        "model_args": model_args,
+        "id": id,
+        "base": base,
+        "intermediate": intermediate or [],
+        "size": size,
+        "seed": seed,
+        "baseline": baseline,
+        "note": note,
+    }
+    if many is not None:
+        if id is not None:
+            raise UserError("--id: with --from each entry has its own; leave it out")
+        entries = entries_from(manifest, many, fields)
+    elif model is None:
+        raise UserError(
+            "--model: say how lm_eval loads it: xscale for an encoder, hf for a language model, ..."
+        )
+    else:
+        entries = [make_entry(manifest, **fields)]
     if dry_run:
-        typer.echo(entry.model_dump_json(indent=2, exclude_none=True))
+        for entry in entries:
+            typer.echo(entry.model_dump_json(indent=2, exclude_none=True))
         return
-    add_entries(manifest, [entry])
-    typer.echo(f"added {entry.id} to {manifest}; now: xscale eval {entry.id}")
+    add_entries(manifest, entries)
+    ids = " ".join(entry.id for entry in entries) if len(entries) < 4 else ""
+    typer.echo(f"added {len(entries)} to {manifest}; now: xscale eval {ids}".rstrip())
 
 
 @app.command("ls", short_help="List the manifest's entries", epilog="Example: xscale ls")
