@@ -30,8 +30,8 @@ from transformers import (
     pipeline,
 )
 
-from harness_tasks.languages import XNLI_LANGUAGES
 from harness_tasks.rows import Options, build_documents
+from harness_tasks.targets import get_target
 from harness_tasks.tasks import yaml_folder
 from xscale.encoding import NLI_LABELS, document_pairs
 from xscale.evaluation import runner
@@ -41,7 +41,7 @@ from xscale.evaluation.sweep import evaluate_entries
 from xscale.manifest import Entry
 
 ROOT = Path(__file__).resolve().parent.parent
-LANGUAGES = tuple(XNLI_LANGUAGES)
+LANGUAGES = tuple(get_target("xnli").languages)
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +121,7 @@ def environment() -> dict[str, str]:
 FIRST_FORWARD = """
 import sys, time, pathlib
 import torch
+from harness_tasks.targets import get_target
 real = torch.nn.Module.__call__
 def first(self, *args, **kwargs):
     print("forward", flush=True)

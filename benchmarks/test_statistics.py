@@ -5,13 +5,13 @@ import resource
 import numpy as np
 import pytest
 
-from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
+from harness_tasks.targets import get_target
 from xscale.leaderboard.panels import Result, Scores, build_panels
 from xscale.leaderboard.table import make_board
 from xscale.manifest import Entry
 
 CHECKPOINTS = 200
-SHAPES = {"xnli": (5010, XNLI_LANGUAGES, 3), "xcopa": (500, XCOPA_LANGUAGES, 2)}
+SHAPES = {"xnli": (5010, get_target("xnli").languages, 3), "xcopa": (500, get_target("xcopa").languages, 2)}
 
 
 def leaderboard() -> list[Result]:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness_tasks.errors import UserError
-from harness_tasks.languages import LANGUAGES
-from harness_tasks.targets import TARGETS, get_target, location, read_target
+from harness_tasks.targets import get_target, languages, location, read_target, targets
 
 Row = dict[str, Any]
 # The first words of the Unicode names of a script's letters, where they are not the script's own name.
@@ -156,7 +155,7 @@ def untranslated(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[s
 
 def other_script(rows: Sequence[Row], language: str, fields: Sequence[str]) -> list[int]:
     """Rows with a text most of whose letters are not of the language's script."""
-    script = LANGUAGES[language].script
+    script = languages()[language].script
     wanted = UNICODE_SCRIPTS.get(script, script.upper())
 
     def is_other(text: str) -> bool:
@@ -191,8 +190,9 @@ def audit(target: str, language: str, split: str, source: str | None = None) -> 
         raise UserError(f"{place}: {len(rows)} rows in {split}, but {len(english)} in English")
     found = {name: check(rows, english, spec.text_fields) for name, check in CHECKS.items()}
     found[SCRIPT] = other_script(rows, language, spec.text_fields)
-    if spec.has_question:
+    if "question" in spec.pivot:
         found = {QUESTION: wrong_questions(rows, english), **found}
+    if "whole_premise" in spec.contexts:
         found[NO_FULL_STOP] = no_final_punctuation(rows, english, spec.text_fields)
     return found
 
@@ -210,19 +210,19 @@ def _groups(rows: Sequence[Row], fields: Sequence[str]) -> list[list[int]]:
 
 def report(target: str, split: str, source: str | None, only: str | None, with_rows: bool) -> list[str]:
     """Lines of a report: for every check the number of rows in each language where it found something."""
-    languages = get_target(target).languages
-    found = {language: audit(target, language, split, source) for language in languages}
-    lines = [f"{target} {split} ({len(languages)} languages)"]
+    codes = get_target(target).languages
+    found = {language: audit(target, language, split, source) for language in codes}
+    lines = [f"{target} {split} ({len(codes)} languages)"]
     for name in found["en"]:
         if only and only not in name:
             continue
-        counts = Counter({language: len(found[language][name]) for language in languages})
-        shown = ", ".join(f"{language} {counts[language]}" for language in languages if counts[language])
+        counts = Counter({language: len(found[language][name]) for language in codes})
+        shown = ", ".join(f"{language} {counts[language]}" for language in codes if counts[language])
         lines.append(f"  {name}: {shown or 'none'}")
         if with_rows:
             lines += [
                 f"    {language}: {' '.join(map(str, found[language][name]))}"
-                for language in languages
+                for language in codes
                 if counts[language]
             ]
     return lines
@@ -232,12 +232,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m harness_tasks.audit", description=__doc__)
     parser.add_argument("--data", help="hub, bundled or a mirror folder [XSCALE_DATA, else hub]")
-    parser.add_argument("--target", choices=list(TARGETS), help="only this one")
+    parser.add_argument("--target", choices=list(targets()), help="only this one")
     parser.add_argument("--check", help="only checks with this word in their name, e.g. question")
     parser.add_argument("--rows", action="store_true", help="list the row numbers too")
     options = parser.parse_args(arguments)
     try:
-        for target in [options.target] if options.target else TARGETS:
+        for target in [options.target] if options.target else targets():
             for split in ("test", "validation"):
                 print("\n".join(report(target, split, options.data, options.check, options.rows)))
     except UserError as error:

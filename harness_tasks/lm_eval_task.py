@@ -22,11 +22,9 @@ import numpy as np
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.config.group import AggMetricConfig
 
-from harness_tasks import xcopa
 from harness_tasks.rows import Options, build_documents, data_record, subset_names
-from harness_tasks.subsets.registry import subsets_of
-
-USER_METRICS = 8  # how many of a user's subsets a group row can show
+from harness_tasks.targets import get_target, targets
+from harness_tasks.tasks import group_name
 
 
 class Documents(list[dict[str, Any]]):
@@ -83,8 +81,10 @@ class ParallelTask(ConfigurableTask):
         ]
         settings["process_results"] = process_results
         settings["metadata"] = {**metadata, **data_record(self.target, self.language, self.options)}
-        if self.options.whole_premise and self.target == "xcopa":
-            settings["doc_to_text"] = xcopa.doc_to_text_whole
+        contexts = get_target(self.target).contexts
+        if self.options.whole_premise and "whole_premise" in contexts:
+            words = get_target(self.target).words(self.language)
+            settings["doc_to_text"] = lambda doc: contexts["whole_premise"](doc, words)
         super().__init__(config=settings)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -151,7 +151,7 @@ _user_metrics: dict[str, list[str]] = {}
 
 
 def _register_user_metrics(target: str, names: Sequence[str]) -> None:
-    shipped = {subset.name for subset in subsets_of(target)}
+    shipped = {subset.name for subset in get_target(target).subsets}
     known = _user_metrics.setdefault(target, [])
     for name in names:
         if name not in shipped and f"acc_{name}" not in known:
@@ -187,10 +187,11 @@ class _SameSizesEverywhere(logging.Filter):
     groups take the plain mean over languages.
     """
 
-    PATTERN = re.compile(r"\[(xnli|xcopa)_ood_\w+\] Metrics were not scored on the same number of documents")
+    PATTERN = re.compile(r"\[(\w+)\] Metrics were not scored on the same number of documents")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not self.PATTERN.match(record.getMessage())
+        found = self.PATTERN.match(record.getMessage())
+        return not found or not found[1].startswith(tuple(group_name(target) for target in targets()))
 
 
 logging.getLogger("lm_eval.evaluator_utils").addFilter(_SameSizesEverywhere())

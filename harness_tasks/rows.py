@@ -17,7 +17,7 @@ import numpy as np
 
 from harness_tasks.errors import UserError
 from harness_tasks.sources import fingerprint, resolve_source, source_name
-from harness_tasks.subsets.membership import TEXT_AND_LABEL, identify, shipped_membership
+from harness_tasks.subsets.membership import identify, shipped_membership
 from harness_tasks.subsets.user import load_membership, subset_files
 from harness_tasks.targets import get_target, location, read_target
 
@@ -99,7 +99,7 @@ def build_documents(
     subsets were made for.
     """
     spec = get_target(target)
-    rows, anchor, questions = _read(target, language, split, options)
+    rows, anchor, pivot = _read(target, language, split, options)
     membership = load_membership(target, anchor, options.subset_files, options.data)
     if subset is not None and subset not in membership:
         known = ", ".join(membership) or "none"
@@ -110,15 +110,16 @@ def build_documents(
         if subset is not None and subset not in names[number]:
             continue
         row = rows[number]
-        doc = {"target": target, "language": language, "row": number}
+        doc = {"target": target, "language": language, "row": number, "cluster": spec.cluster(number)}
         for field in spec.text_fields:
             doc[field] = row[field]
-        if questions is not None:
-            doc["question"] = questions[number] if options.repair_question else row["question"]
+        for field, values in pivot.items():
+            doc[field] = values[number] if options.repair_question else row[field]
         doc["label"] = row["label"]
         doc["subsets"] = names[number]
-        if "changed" in row:
-            doc["changed"] = bool(row["changed"])
+        for field in spec.extra:
+            if field in row:
+                doc[field] = bool(row[field])
         result.append(doc)
     return result
 
@@ -140,30 +141,30 @@ def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict
     The fingerprint is of the test rows in this language in their original order: texts, label, and XCOPA's
     question as it is used.
     """
-    rows, anchor, questions = _read(target, language, "test", options)
-    fields = list(TEXT_AND_LABEL[target])
-    if questions is not None:
-        fields.append("question")
-        if options.repair_question:
-            rows = [{**row, "question": asked} for row, asked in zip(rows, questions, strict=True)]
+    rows, anchor, pivot = _read(target, language, "test", options)
+    if options.repair_question and pivot:
+        rows = [
+            {**row, **{field: values[number] for field, values in pivot.items()}}
+            for number, row in enumerate(rows)
+        ]
     return {
         "data_source": source_name(options.data),
         "data_anchor": anchor,
-        "data_fingerprint": fingerprint(rows, fields),
+        "data_fingerprint": fingerprint(rows, [*get_target(target).text_and_label, *pivot]),
     }
 
 
 def _read(
     target: str, language: str, split: str, options: Options
-) -> tuple[list[dict[str, Any]], str, list[str] | None]:
-    """A split's rows as published (not to be changed), their anchor, and COPA's questions."""
+) -> tuple[list[dict[str, Any]], str, dict[str, list[str]]]:
+    """A split's rows as published (not to be changed), their anchor, and the fields of the English rows."""
     return _read_cached(target, language, split, resolve_source(options.data), options.check_text)
 
 
 @lru_cache(maxsize=4)  # one language is asked for by several functions in a row; all of them would be 300 MB
 def _read_cached(
     target: str, language: str, split: str, source: str, check_text: bool
-) -> tuple[list[dict[str, Any]], str, list[str] | None]:
+) -> tuple[list[dict[str, Any]], str, dict[str, list[str]]]:
     rows = read_target(target, language, split, source)
     dataset, config = location(target, language)
     return (rows, *identify(target, language, split, rows, f"{dataset} ({config}, {split})", check_text))

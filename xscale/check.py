@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
-from harness_tasks.targets import TARGETS
+from harness_tasks.targets import targets
 from harness_tasks.tasks import task_name
 from xscale.errors import UserError
 from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
@@ -124,7 +124,7 @@ def _inconsistent(table: pa.Table) -> list[str]:
         defects.append(f"row {twice[0][1]} of {twice[0][0]} is there twice (and {len(twice) - 1} more)")
     columns = {name: table.column(name).to_pylist() for name in ("target", "label", "prediction", "logprobs")}
     for number, (target, label, answer, scores) in enumerate(zip(*columns.values(), strict=True)):
-        choices = TARGETS[target].labels if target in TARGETS else 0
+        choices = targets()[target].labels if target in targets() else 0
         values = np.asarray(scores, dtype=float)
         if len(values) != choices or not np.isfinite(values).all() or values.max() > 1e-6:
             return [*defects, f"line {number}: {scores} are not {choices} log-probabilities"]

@@ -8,21 +8,27 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from harness_tasks.parsing import explain_defect, read_model
+from harness_tasks.targets import get_target, targets
 from xscale.errors import UserError
 from xscale.executors import Resources
 from xscale.files import sha256_of_file
 from xscale.manifest import check_id
 
-TARGET_LANGUAGES = {"xnli": XNLI_LANGUAGES, "xcopa": XCOPA_LANGUAGES}
-TARGET_HEADS = {"xnli": "pair_classification", "xcopa": "multiple_choice"}
-
 _strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _known_target(name: str) -> str:
+    if name not in targets():
+        raise ValueError(f"{' or '.join(map(repr, targets()))} is expected, not {name!r}")
+    return name
+
+
+TargetName = Annotated[str, AfterValidator(_known_target)]
 
 
 class Phase(BaseModel):
@@ -54,25 +60,25 @@ class Phase(BaseModel):
         return self
 
 
-# A recipe names the phases.
+# A recipe names the intermediate phase and, for each head, that of a target.
 #   laptop  for the embedded base on two cores: the embeddings, four fifths of its parameters, stay as they are
 #   paper   Phang et al. 2020 (arXiv 2005.13013): lr 1e-5, 10% warm-up, batch 32, XNLI 2 epochs, length 256
 #   xtreme  Hu et al. 2020 (arXiv 2003.11080): 5 epochs, lr 2e-5 (3e-5 for a base with "large" in its name), length 128
 RECIPES: dict[str, dict[str, Phase]] = {
     "laptop": {
         "intermediate": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
-        "xnli": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
-        "xcopa": Phase(learning_rate=5e-5, epochs=5, freeze="embeddings"),
+        "pair_classification": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
+        "multiple_choice": Phase(learning_rate=5e-5, epochs=5, freeze="embeddings"),
     },
     "paper": {
         "intermediate": Phase(learning_rate=1e-5, epochs=2, max_length=256),
-        "xnli": Phase(learning_rate=1e-5, epochs=2, max_length=256),
-        "xcopa": Phase(learning_rate=1e-5, epochs=5, max_length=256),
+        "pair_classification": Phase(learning_rate=1e-5, epochs=2, max_length=256),
+        "multiple_choice": Phase(learning_rate=1e-5, epochs=5, max_length=256),
     },
     "xtreme": {
         "intermediate": Phase(learning_rate=2e-5, epochs=5),
-        "xnli": Phase(learning_rate=2e-5, epochs=5),
-        "xcopa": Phase(learning_rate=2e-5, epochs=5),
+        "pair_classification": Phase(learning_rate=2e-5, epochs=5),
+        "multiple_choice": Phase(learning_rate=2e-5, epochs=5),
     },
 }
 XTREME_LARGE_LEARNING_RATE = 3e-5
@@ -213,11 +219,11 @@ class Experiment(BaseModel):
     )
     sizes: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
-    targets: dict[Literal["xnli", "xcopa"], Target] = Field(min_length=1)
+    targets: dict[TargetName, Target] = Field(min_length=1)
     recipe: str = "laptop"
     training: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="phase (intermediate, xnli, xcopa) -> fields of the recipe to change",
+        description="phase (intermediate, or a target) -> fields of the recipe to change",
     )
     mixing: Mixing = Field(default_factory=Mixing)
     masked_lm: MaskedLM | None = None
@@ -228,7 +234,7 @@ class Experiment(BaseModel):
     tasks: dict[str, OwnTask] = Field(
         default_factory=dict, description="your own training sets, by the name they have here"
     )
-    evaluation: dict[Literal["xnli", "xcopa"], Evaluation] = Field(default_factory=dict)
+    evaluation: dict[TargetName, Evaluation] = Field(default_factory=dict)
     resources: dict[Literal["train", "evaluate"], Resources] = Field(
         default_factory=dict, description="what one job takes on a cluster (--executor ray)"
     )
@@ -287,10 +293,10 @@ class Experiment(BaseModel):
             for number, language in enumerate(evaluation.languages or []):
                 if evaluation.languages and language in evaluation.languages[:number]:
                     raise ValueError(f"evaluation.{target}.languages: {language!r} is there twice; keep one")
-                if language not in TARGET_LANGUAGES[target]:
+                if language not in get_target(target).places:
                     raise ValueError(
                         f"evaluation.{target}.languages: unknown language {language!r}; known are: "
-                        f"{', '.join(TARGET_LANGUAGES[target])}"
+                        f"{', '.join(get_target(target).places)}"
                     )
         return self
 
@@ -312,7 +318,8 @@ def phases(experiment: Experiment) -> dict[str, Phase]:
 
     result = {}
     for name in ("intermediate", *experiment.targets):
-        fields = RECIPES[experiment.recipe][name].model_dump()
+        phase = name if name == "intermediate" else get_target(name).head
+        fields = RECIPES[experiment.recipe][phase].model_dump()
         if experiment.recipe == "xtreme" and "large" in experiment.base.lower():
             fields["learning_rate"] = XTREME_LARGE_LEARNING_RATE
         fields |= experiment.training.get(name, {})

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from harness_tasks.sources import resolve_source
-from harness_tasks.targets import TARGETS
+from harness_tasks.targets import get_target, targets
 from xscale.base_models import resolve_base
 from xscale.errors import JobsFailed, UserError
 from xscale.evaluation.processes import is_first_process
@@ -64,15 +64,17 @@ def selection(experiment: Experiment) -> Selection:
     for target in experiment.targets:
         evaluation = experiment.evaluation.get(target)
         languages = (
-            tuple(evaluation.languages) if evaluation and evaluation.languages else TARGETS[target].languages
+            tuple(evaluation.languages)
+            if evaluation and evaluation.languages
+            else get_target(target).languages
         )
         chosen[str(target)] = (languages, evaluation.limit if evaluation else None)
     return chosen
 
 
 def default_selection() -> Selection:
-    """Both targets, every language, all rows."""
-    return {name: (target.languages, None) for name, target in TARGETS.items()}
+    """All targets, every official language, all rows."""
+    return {name: (target.languages, None) for name, target in targets().items()}
 
 
 def untrained(recipes: Sequence[Recipe], workspace: Workspace) -> list[Recipe]:

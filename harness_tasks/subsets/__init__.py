@@ -1,7 +1,6 @@
-"""Subsets of the test rows: the registry, which rows belong, the command that builds it."""
+"""Subsets of the test rows: which rows belong, a user's own, the command that builds what ships."""
 
 from harness_tasks.subsets.membership import anchor_fingerprint
-from harness_tasks.subsets.registry import REGISTRY, Subset, subsets_of
 from harness_tasks.subsets.user import load_membership
 
-__all__ = ["REGISTRY", "Subset", "anchor_fingerprint", "load_membership", "subsets_of"]
+__all__ = ["anchor_fingerprint", "load_membership"]

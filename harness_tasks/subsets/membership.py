@@ -19,20 +19,18 @@ import numpy as np
 
 from harness_tasks.errors import UserError
 from harness_tasks.sources import BUNDLED, fingerprint
-from harness_tasks.targets import TARGETS, get_target, read_target
+from harness_tasks.targets import get_target, read_target
 
 DATA = Path(__file__).parent / "data"
-# What a language's fingerprint covers; not XCOPA's `question`, which the tasks repair.
-TEXT_AND_LABEL = {name: (*target.text_fields, "label") for name, target in TARGETS.items()}
 SPLITS = ("test", "validation")
 
 
 def anchor_fingerprint(target: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 (hex) of all labels in the order of the rows, for XCOPA with COPA's questions.
+    """SHA-256 (hex) of all labels in the order of the rows, with the fields that come from the English row.
 
-    It is the same in every language (XCOPA: once `question` is repaired).
+    It is the same in every language (once those fields are the English row's).
     """
-    return fingerprint(rows, ["label", "question"] if get_target(target).has_question else ["label"])
+    return fingerprint(rows, ["label", *get_target(target).pivot])
 
 
 def pack_rows(rows: Iterable[int], total: int) -> str:
@@ -55,7 +53,7 @@ def shipped(target: str) -> dict[str, Any]:
 
 @cache
 def _bundled(target: str) -> dict[str, dict[str, Any]]:
-    """split -> anchor, number of rows, subsets (id, ood) of the bundled suite; empty without it."""
+    """split -> anchor, number of rows, subsets of the bundled suite; empty without it."""
     path = BUNDLED / "membership.json"
     if not path.is_file():
         return {}
@@ -65,20 +63,22 @@ def _bundled(target: str) -> dict[str, dict[str, Any]]:
         known[split] = {
             "rows": len(rows),
             "anchor": anchor_fingerprint(target, rows),
-            "subsets": {name: np.unique(subsets[name]) for name in ("id", "ood")},
+            "subsets": {
+                subset.name: np.unique(subsets[subset.name])
+                for subset in get_target(target).subsets
+                if subset.name in subsets
+            },
         }
     return known
 
 
-def copa_questions(split: str) -> list[str]:
-    """English COPA's question (cause or effect) for every row of a split of the official XCOPA."""
-    return [{"c": "cause", "e": "effect"}[letter] for letter in shipped("xcopa")[split]["questions"]]
-
-
-def genres(split: str) -> list[str]:
-    """The genre of every row of a split of the official XNLI."""
-    facts = shipped("xnli")[split]
-    return [facts["genres"][int(digit)] for digit in facts["genre_of_row"]]
+def facts_by_row(target: str, split: str) -> dict[str, list[str]]:
+    """What ships about each row of a split of the official data: name (question, genre) -> value of every row."""
+    shipped_facts = shipped(target)[split].get("by_row", {})
+    return {
+        name: [packed["values"][int(digit)] for digit in packed["rows"]]
+        for name, packed in shipped_facts.items()
+    }
 
 
 def is_official(target: str, anchor: str, split: str = "test") -> bool:
@@ -115,8 +115,8 @@ def identify(
     rows: Sequence[dict[str, Any]],
     where: str,
     check_text: bool = True,
-) -> tuple[str, list[str] | None]:
-    """The anchor of a language's rows, and COPA's question for every row (None: the target has none).
+) -> tuple[str, dict[str, list[str]]]:
+    """The anchor of a language's rows, and for every row the fields that come from the English row.
 
     Raises :class:`UserError` when the rows are not those that membership was made for: another number,
     another order, other labels, or (unless `check_text` is off) other texts.
@@ -125,33 +125,37 @@ def identify(
     official = shipped(target)[split]
     bundled = _bundled(target).get(split)
     if bundled and bundled["rows"] == len(rows) and anchor_fingerprint(target, rows) == bundled["anchor"]:
-        return bundled["anchor"], [row["question"] for row in rows] if spec.has_question else None
+        return bundled["anchor"], {field: [row[field] for row in rows] for field in spec.pivot}
     if len(rows) != official["rows"]:
         raise _refusal(
             where, f"{len(rows)} rows, the official data has {official['rows']}", "use the whole split"
         )
-    questions = copa_questions(split) if spec.has_question else None
-    labelled: Iterable[Mapping[str, Any]] = rows
-    if questions is not None:
-        if language == "en" and [row["question"] for row in rows] != questions:
-            raise _refusal(where, "the questions are not COPA's, or not in its order", "get the file again")
-        labelled = (
-            {"label": row["label"], "question": question}
-            for row, question in zip(rows, questions, strict=True)
-        )
+    facts = facts_by_row(target, split)
+    pivot = {field: facts[field] for field in spec.pivot}
+    for field, values in pivot.items():
+        if language == spec.pivot_language and [row[field] for row in rows] != values:
+            raise _refusal(
+                where,
+                f"the {field}s are not {spec.title}'s, or not in its order",
+                "get the file again",
+            )
+    labelled: Iterable[Mapping[str, Any]] = [
+        {"label": row["label"], **{field: pivot[field][number] for field in pivot}}
+        for number, row in enumerate(rows)
+    ]
     if anchor_fingerprint(target, labelled) != official["anchor"]:
         counts = Counter(row["label"] for row in rows)
         if [counts[label] for label in range(spec.labels)] == official["labels"]:
             raise _refusal(where, "the labels are in another order", "put the rows into the hub's order")
         raise _refusal(where, "labels differ from the official data's", "get the file again")
-    if check_text and fingerprint(rows, TEXT_AND_LABEL[target]) != official["fingerprints"][language]:
+    if check_text and fingerprint(rows, spec.text_and_label) != official["fingerprints"][language]:
         raise _refusal(
             where,
             "labels are in order, but texts differ from the official data's",
             "get the file again, or turn this check off with --metadata '{\"check_text\": false}' if only "
             "wording was corrected and row i is still row i",
         )
-    return official["anchor"], questions
+    return official["anchor"], pivot
 
 
 def _refusal(where: str, what: str, remedy: str) -> UserError:

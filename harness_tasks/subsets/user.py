@@ -18,18 +18,16 @@ from typing import Any
 import numpy as np
 
 from harness_tasks.errors import UserError
-from harness_tasks.languages import LANGUAGES, axis_slug, language_groups
+from harness_tasks.languages import axis_slug
 from harness_tasks.parsing import load_text, read_text
 from harness_tasks.subsets.membership import (
     anchor_fingerprint,
-    genres,
+    facts_by_row,
     is_official,
     shipped,
     shipped_membership,
 )
-from harness_tasks.subsets.registry import subsets_of
-from harness_tasks.targets import TARGETS, read_target
-from harness_tasks.xnli import LABELS
+from harness_tasks.targets import Target, get_target, language_groups, languages, read_target, targets
 
 ENVIRONMENT = "XSCALE_SUBSETS"
 FIELDS = ("name", "target", "citation", "rule", "rows", "anchor", "rationale")
@@ -117,13 +115,17 @@ def _members(subset: UserSubset, anchor: str, source: str | None) -> np.ndarray:
                 "give the anchor that they belong to, or evaluate that data"
             )
         return np.array(subset.rows, dtype=int)
-    rows = read_target(subset.target, "en", "test", source)
+    spec = get_target(subset.target)
+    rows = read_target(subset.target, spec.pivot_language, "test", source)
     if anchor_fingerprint(subset.target, rows) != anchor:
         raise UserError(
             f"{subset.where}.rule: the English rows of this source are not those that are evaluated"
         )
-    if is_official(subset.target, anchor) and subset.target == "xnli":
-        rows = [{**row, "genre": genre} for row, genre in zip(rows, genres("test"), strict=True)]
+    if is_official(subset.target, anchor):
+        facts = facts_by_row(subset.target, "test")
+        rows = [
+            {**row, **{name: facts[name][number] for name in spec.facts}} for number, row in enumerate(rows)
+        ]
     try:
         members = [number for number, row in enumerate(rows) if subset.rule(row)]
     except KeyError as error:
@@ -144,8 +146,8 @@ def _parse(entry: Any, path: str, place: str) -> UserSubset:
         if not isinstance(entry.get(key), str) or not entry[key].strip():
             raise UserError(f"{where}.{key}: must be given, as text")
     name, target = entry["name"], entry["target"]
-    if target not in TARGETS:
-        raise UserError(f"{where}.target: {target!r} is unknown; there are: {', '.join(TARGETS)}")
+    if target not in targets():
+        raise UserError(f"{where}.target: {target!r} is unknown; there are: {', '.join(targets())}")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise UserError(
             f"{where}.name: {name!r} must be of lower-case letters, digits and single underscores"
@@ -169,7 +171,15 @@ def _parse(entry: Any, path: str, place: str) -> UserSubset:
 
 def _taken(target: str) -> set[str]:
     axes = {axis_slug(value) for value in language_groups(target)}
-    return {s.name for s in subsets_of(target)} | set(LANGUAGES) | axes | {"easy", "axes"}
+    subsets = get_target(target).subsets
+    return (
+        {s.name for s in subsets} | {s.alias or s.name for s in subsets} | set(languages()) | axes | {"axes"}
+    )
+
+
+def _label_names(spec: Target) -> Sequence[Any]:
+    """What a rule calls the labels: by name for a classifier, by number for choices."""
+    return spec.answers if spec.head == "pair_classification" else tuple(range(spec.labels))
 
 
 def _row_numbers(value: Any, total: int | None, where: str) -> tuple[int, ...]:
@@ -213,12 +223,10 @@ def _condition(value: Any, target: str, where: str) -> Callable[[Row], bool]:
 
 
 def _field_test(value: dict[str, Any], target: str, where: str) -> Callable[[Row], bool]:
-    spec = TARGETS[target]
-    choices: dict[str, Sequence[Any]] = {"label": LABELS if target == "xnli" else (0, 1)}
-    if spec.has_question:
-        choices["question"] = ("cause", "effect")
-    else:
-        choices["genre"] = shipped("xnli")["test"]["genres"]
+    spec = get_target(target)
+    choices: dict[str, Sequence[Any]] = {"label": _label_names(spec), **spec.pivot}
+    for name in spec.facts:
+        choices[name] = shipped(target)["test"]["by_row"][name]["values"]
     field = value.get("field")
     if field not in (*spec.text_fields, *choices):
         known = ", ".join((*spec.text_fields, *choices))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from harness_tasks.rows import Options, build_documents
-from harness_tasks.xcopa import doc_to_choice, doc_to_text
+from harness_tasks.targets import doc_to_choice, doc_to_text
 from xscale.errors import UserError
 from xscale.evaluation import kept_answers
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness_tasks.generate import BLOCKS, fill_blocks, main, stale, user_files, yaml_files
-from harness_tasks.languages import TARGET_LANGUAGES
-from harness_tasks.subsets import subsets_of
-from harness_tasks.tasks import TASK_VERSIONS, group_name, task_name, yaml_folder
+from harness_tasks.targets import get_target, targets
+from harness_tasks.tasks import group_name, task_name, yaml_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("yaml_tasks/*/README.md"), *ROOT.glob("docs/*.md")]
@@ -51,9 +50,9 @@ def test_names_are_unique_and_of_plain_characters():
     assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in names)
     expected = {
         task_name(target, language, subset)
-        for target, languages in TARGET_LANGUAGES.items()
+        for target, languages in ((name, each.languages) for name, each in targets().items())
         for language in languages
-        for subset in (None, *(entry.name for entry in subsets_of(target)))
+        for subset in (None, *(entry.name for entry in get_target(target).subsets))
     }
     assert expected <= set(names)
     assert {"xnli_ood", "xcopa_ood", "xnli_ood_negation", "xcopa_ood_easy", "xcopa_ood_unseen"} <= set(names)
@@ -66,7 +65,7 @@ def test_the_task_called_id_is_indonesian():
 
 
 def test_every_file_names_the_version():
-    for target, version in TASK_VERSIONS.items():
+    for target, version in ((name, each.version) for name, each in targets().items()):
         groups = [text for name, text in yaml_files().items() if name.split("/")[-1].startswith(f"_{target}")]
         assert all(f'version: "{version}"' in text for text in groups)
 

@@ -3,17 +3,17 @@
 import pytest
 
 from harness_tasks.audit import audit
-from harness_tasks.languages import LANGUAGES, TARGET_LANGUAGES, axis_slug, language_groups
+from harness_tasks.languages import LANGUAGES, axis_slug
 from harness_tasks.sources import DataError
-from harness_tasks.xcopa import CONNECTORS
-from harness_tasks.xnli import WORDS
+from harness_tasks.targets import language_groups, targets
+from harness_tasks.targets.forms import COPA_WORDS, NLI_WORDS
 
 
 def test_every_language_of_the_tasks_has_a_row_and_no_other():
-    assert set(LANGUAGES) == set(TARGET_LANGUAGES["xnli"]) | set(TARGET_LANGUAGES["xcopa"])
-    assert set(WORDS) == set(TARGET_LANGUAGES["xnli"])
-    assert set(CONNECTORS) == set(TARGET_LANGUAGES["xcopa"])
-    assert [len(codes) for codes in TARGET_LANGUAGES.values()] == [15, 12]
+    assert set(LANGUAGES) == set(targets()["xnli"].languages) | set(targets()["xcopa"].languages)
+    assert set(NLI_WORDS) == set(targets()["xnli"].languages)
+    assert set(COPA_WORDS) == set(targets()["xcopa"].languages)
+    assert [len(codes) for codes in [target.languages for target in targets().values()]] == [15, 12]
     assert all(code == language.code for code, language in LANGUAGES.items())
     assert len({language.iso639_3 for language in LANGUAGES.values()}) == len(LANGUAGES)
 
@@ -31,7 +31,7 @@ def test_sizes_of_cc100():
 
 
 def test_groups_of_each_axis_are_a_partition():
-    for target, codes in TARGET_LANGUAGES.items():
+    for target, codes in ((name, each.languages) for name, each in targets().items()):
         groups = language_groups(target)
         for axis in ("script:", "family:"):
             members = [code for value, some in groups.items() if value.startswith(axis) for code in some]
@@ -55,7 +55,7 @@ def test_names_of_groups():
 
 
 def test_the_files_are_in_the_script_of_the_table(real_data):
-    for target, codes in TARGET_LANGUAGES.items():
+    for target, codes in ((name, each.languages) for name, each in targets().items()):
         for language in codes:
             found = audit(target, language, "validation", str(real_data))
             assert len(found["text in another script"]) < 0.12 * (2490 if target == "xnli" else 100)

@@ -15,11 +15,10 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
 
 from harness_tasks.generate import main as generate
-from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
-from harness_tasks.subsets import subsets_of
-from harness_tasks.tasks import TASK_VERSIONS, yaml_folder
+from harness_tasks.targets import get_target, targets
+from harness_tasks.tasks import yaml_folder
 
 
 class HashModel(LM):
@@ -94,7 +93,7 @@ def test_metrics_are_what_is_counted_by_hand(one_pass, task):
     values = by_hand(task, one_pass)
     result = one_pass["results"][task]
     target = task.split("_")[0]
-    assert set(values) == {"acc", *(f"acc_{subset.name}" for subset in subsets_of(target))}
+    assert set(values) == {"acc", *(f"acc_{subset.name}" for subset in get_target(target).subsets)}
     for metric, counted in values.items():
         mean = sum(counted) / len(counted)
         assert result[f"{metric},none"] == mean
@@ -105,7 +104,7 @@ def test_metrics_are_what_is_counted_by_hand(one_pass, task):
 def test_a_group_is_the_plain_mean_over_languages(one_pass):
     group = one_pass["results"]["xcopa_ood"]
     for metric in ("acc", "acc_id", "acc_ood", "acc_cause", "acc_changed"):
-        members = [one_pass["results"][f"xcopa_ood_{language}"] for language in XCOPA_LANGUAGES]
+        members = [one_pass["results"][f"xcopa_ood_{language}"] for language in get_target("xcopa").languages]
         values = [member[f"{metric},none"] for member in members]
         errors = [member[f"{metric}_stderr,none"] for member in members]
         assert group[f"{metric},none"] == pytest.approx(sum(values) / 12, rel=1e-12)
@@ -114,13 +113,13 @@ def test_a_group_is_the_plain_mean_over_languages(one_pass):
 
 def test_a_filtered_group_gives_exactly_the_number_of_the_pass(one_pass, real_data):
     names = ["xcopa_ood_easy", "xcopa_ood_ood", "xcopa_ood_cause", "xcopa_ood_changed"]
-    xnli = [f"xnli_ood_{subset.name}_de" for subset in subsets_of("xnli")]
+    xnli = [f"xnli_ood_{subset.name}_de" for subset in get_target("xnli").subsets]
     filtered = run([*names, *xnli], real_data)
     for name, metric in zip(names, ["acc_id", "acc_ood", "acc_cause", "acc_changed"], strict=True):
         for key in ("{}", "{}_stderr"):
             wanted = one_pass["results"]["xcopa_ood"][key.format(metric) + ",none"]
             assert filtered["results"][name][key.format("acc") + ",none"] == wanted
-    for subset, name in zip(subsets_of("xnli"), xnli, strict=True):
+    for subset, name in zip(get_target("xnli").subsets, xnli, strict=True):
         pair = filtered["results"][name], one_pass["results"]["xnli_ood_de"]
         assert pair[0]["acc,none"] == pair[1][f"acc_{subset.name},none"]
         assert pair[0]["acc_stderr,none"] == pair[1][f"acc_{subset.name}_stderr,none"]
@@ -131,7 +130,7 @@ def test_a_subset_without_documents_is_nan(real_data):
     present = [
         f"acc_{name}" for name in build_documents("xnli", "de", options=Options(str(real_data)))[0]["subsets"]
     ]
-    for subset in subsets_of("xnli"):
+    for subset in get_target("xnli").subsets:
         for name in ("xnli_ood", "xnli_ood_de"):
             value = results[name][f"acc_{subset.name},none"]
             assert math.isnan(value) != (f"acc_{subset.name}" in present)
@@ -160,7 +159,9 @@ def test_no_warning_about_unequal_counts(real_data, caplog):
 def test_results_record_version_and_data(real_data):
     results = run("xcopa_ood", real_data, limit=2)
     metadata = results["configs"]["xcopa_ood_th"]["metadata"]
-    assert results["versions"]["xcopa_ood_th"] == results["versions"]["xcopa_ood"] == TASK_VERSIONS["xcopa"]
+    assert (
+        results["versions"]["xcopa_ood_th"] == results["versions"]["xcopa_ood"] == targets()["xcopa"].version
+    )
     assert metadata["data_source"] == f"mirror:{real_data}"
     assert len(metadata["data_fingerprint"]) == 64
     json.dumps(results["configs"], default=handle_non_serializable)
@@ -254,7 +255,10 @@ def test_a_users_subset_shows_for_languages_and_group(real_data, tmp_path):
         sum(by_hand("xcopa_ood_it", results)["acc_firsts"]) / 100
     )
     assert group["acc_firsts,none"] == pytest.approx(
-        sum(results["results"][f"xcopa_ood_{language}"]["acc_firsts,none"] for language in XCOPA_LANGUAGES)
+        sum(
+            results["results"][f"xcopa_ood_{language}"]["acc_firsts,none"]
+            for language in get_target("xcopa").languages
+        )
         / 12
     )
     generate(["--subsets", str(path), "--output", str(tmp_path / "out")])
@@ -264,7 +268,10 @@ def test_a_users_subset_shows_for_languages_and_group(real_data, tmp_path):
 
 def test_the_bundled_suite_runs():
     results = run(["xnli_ood", "xcopa_ood"], "bundled")
-    for group, languages in (("xnli_ood", XNLI_LANGUAGES), ("xcopa_ood", XCOPA_LANGUAGES)):
+    for group, languages in (
+        ("xnli_ood", get_target("xnli").languages),
+        ("xcopa_ood", get_target("xcopa").languages),
+    ):
         assert {"acc,none", "acc_id,none", "acc_ood,none"} <= set(results["results"][group])
         assert len(results["group_subtasks"][group]) == len(languages)
     assert results["configs"]["xnli_ood_de"]["metadata"]["data_source"] == "bundled"

@@ -15,8 +15,8 @@ pytest.importorskip("lm_eval")
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from harness_tasks.rows import Options, build_documents
+from harness_tasks.targets import get_target
 from harness_tasks.tasks import yaml_folder
 
 ROWS = {"xnli": 40, "xcopa": 60}
@@ -82,7 +82,11 @@ def stock_task(target, language, real_data, folder):
 def test_accuracy_and_log_likelihoods_are_those_of_the_stock_tasks(
     target, model, manager, real_data, tmp_path
 ):
-    languages = XNLI_LANGUAGES if target == "xnli" else [code for code in XCOPA_LANGUAGES if code != "en"]
+    languages = (
+        get_target("xnli").languages
+        if target == "xnli"
+        else [code for code in get_target("xcopa").languages if code != "en"]
+    )
     stock_tasks = [stock_task(target, language, real_data, tmp_path) for language in languages]
     options = {"model": model, "task_manager": manager, "bootstrap_iters": 0, "log_samples": True}
     stock = simple_evaluate(tasks=[{"group": "stock", "task": stock_tasks}], **options)

@@ -9,10 +9,12 @@ import pytest
 
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
-from harness_tasks.subsets import REGISTRY, anchor_fingerprint, load_membership, rules
+from harness_tasks.subsets import anchor_fingerprint, load_membership
 from harness_tasks.subsets.build import build, main
-from harness_tasks.subsets.hypothesis_only import probabilities
 from harness_tasks.subsets.membership import DATA, pack_rows, shipped, unpack_rows
+from harness_tasks.targets import get_target
+from harness_tasks.targets import xnli_rules as rules
+from harness_tasks.targets.xnli_hypothesis_only import probabilities
 
 
 def membership(target):
@@ -40,12 +42,12 @@ def test_the_build_command_refuses_facts_that_are_not_there(real_data, tmp_path,
 
 def test_every_registered_subset_ships_and_no_other():
     for target in ("xnli", "xcopa"):
-        registered = {subset.name: subset.version for subset in REGISTRY if subset.target == target}
+        registered = {subset.name: subset.version for subset in get_target(target).subsets}
         entries = shipped(target)["test"]["subsets"]
         assert {name: entry["version"] for name, entry in entries.items()} == registered
         assert list(membership(target)) == list(registered)
-    for subset in REGISTRY:
-        assert subset.rule and subset.rationale and "http" in subset.citation
+        for subset in get_target(target).subsets:
+            assert subset.rule and subset.rationale and "http" in subset.citation
 
 
 def test_sizes():
@@ -222,7 +224,7 @@ def test_copas_own_questions_are_checked(copy_of):
         rows[0] = {**rows[0], "question": "effect" if rows[0]["question"] == "cause" else "cause"}
         return rows
 
-    with pytest.raises(DataError, match="the questions are not COPA's"):
+    with pytest.raises(DataError, match="the questions are not XCOPA's"):
         build_documents("xcopa", "en", options=Options(copy_of("xcopa", "en", change)))
 
 

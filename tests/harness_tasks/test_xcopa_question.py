@@ -5,9 +5,8 @@ import csv
 import pytest
 
 from harness_tasks.audit import QUESTION, audit
-from harness_tasks.languages import XCOPA_LANGUAGES
 from harness_tasks.rows import Options, build_documents
-from harness_tasks.xcopa import doc_to_choice, doc_to_text
+from harness_tasks.targets import doc_to_choice, doc_to_text, get_target
 
 WRONG = {
     "test": {"th": 250, "tr": 51, "sw": 37, "id": 4, "it": 4},
@@ -28,7 +27,7 @@ def copa_questions(real_data, split):
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_how_much_is_wrong(split, real_data, read_real):
     truth = copa_questions(real_data, split)
-    for language in XCOPA_LANGUAGES:
+    for language in get_target("xcopa").languages:
         rows = read_real("xcopa", language, split)
         wrong = [i for i, row in enumerate(rows) if row["question"] != truth[i]]
         assert len(wrong) == WRONG[split].get(language, 0)
@@ -36,7 +35,7 @@ def test_how_much_is_wrong(split, real_data, read_real):
         assert audit("xcopa", language, split, str(real_data))[QUESTION] == wrong
 
 
-@pytest.mark.parametrize("language", XCOPA_LANGUAGES)
+@pytest.mark.parametrize("language", get_target("xcopa").languages)
 def test_prompts_carry_the_right_connector(language, real_data):
     for split in ("test", "validation"):
         truth = copa_questions(real_data, split)

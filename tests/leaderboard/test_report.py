@@ -19,7 +19,7 @@ import pytest
 from synthetic import correlated, entry, ladder, result
 
 from harness_tasks.rows import Options, data_record
-from harness_tasks.targets import read_target
+from harness_tasks.targets import get_target, read_target
 from xscale.errors import UserError
 from xscale.leaderboard import report as report_module
 from xscale.leaderboard.panels import Result, build_panels
@@ -306,14 +306,13 @@ def test_without_matplotlib_one_line_says_what_to_install(
 
 @pytest.mark.slow
 def test_fifty_checkpoints_stay_below_3_megabytes(tmp_path: Path) -> None:
-    from harness_tasks.languages import XNLI_LANGUAGES
 
     rng = np.random.default_rng(1)
     results = []
     for task in ("snli", "mnli", "anli", "qa", "copa"):
         for made in ladder((0, 32, 128, 512, 2048, 8192, 32768, 131072, 524288, 2097152), task=task):
             right = correlated(500, 15, 0.5 + made.size / 1e7, 0.5, rng)
-            results.append(result(made, right, languages=XNLI_LANGUAGES))
+            results.append(result(made, right, languages=get_target("xnli").languages))
     assert len(results) == 50
     assert write(tmp_path, results).stat().st_size < 3_000_000
 

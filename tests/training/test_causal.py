@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny import make_recipe, make_tokenizer
 
-from harness_tasks import xcopa, xnli
 from harness_tasks.rows import Options, build_documents
+from harness_tasks.targets import doc_to_choice, doc_to_text
 from xscale.encoding import document_pairs
 from xscale.errors import UserError
 from xscale.experiment import Target
@@ -55,9 +55,9 @@ def test_the_text_is_the_tasks_prompt_with_the_right_answer(target: str) -> None
     for document in build_documents(target, "en", "validation", Options(data="bundled"))[:40]:
         example = Example(document_pairs(document), document["label"])
         if target == "xnli":
-            expected = xnli.doc_to_choice(document)[document["label"]]
+            expected = doc_to_choice(document)[document["label"]]
         else:
-            expected = f"{xcopa.doc_to_text(document)} {xcopa.doc_to_choice(document)[document['label']]}"
+            expected = f"{doc_to_text(document)} {doc_to_choice(document)[document['label']]}"
         assert prompt_of(example, task) == expected
 
 

@@ -31,7 +31,7 @@ def test_paper_is_phang_et_al_2020() -> None:
         assert (phase.learning_rate, phase.batch_size, phase.max_length) == (1e-5, 32, 256)
         assert (phase.warmup, phase.adam_epsilon, phase.max_gradient_norm) == (0.1, 1e-8, 1.0)
         assert phase.freeze == "nothing"
-    assert RECIPES["paper"]["xnli"].epochs == 2
+    assert RECIPES["paper"]["pair_classification"].epochs == 2
 
 
 @pytest.mark.parametrize(

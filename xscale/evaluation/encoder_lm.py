@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from harness_tasks.targets import get_target, targets
 from xscale.adapters import ADAPTER_CONFIG, load_adapted
 from xscale.encoding import NLI_LABELS, document_pairs, takes_token_types
 from xscale.errors import UserError
@@ -114,7 +115,7 @@ class EncoderLM(LM):
         for request in requests:
             key = (str(request.task_name), int(request.doc_id or 0))
             if key not in documents:
-                if not isinstance(request.doc, Mapping) or request.doc.get("target") not in ("xnli", "xcopa"):
+                if not isinstance(request.doc, Mapping) or request.doc.get("target") not in targets():
                     raise UserError(
                         f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
                         "encoder checkpoints can only be scored on those"
@@ -259,19 +260,24 @@ class Work:
         for number, batch in enumerate(self.plan):
             values = torch.from_numpy(scores[number].astype(np.float32))
             logits[torch.from_numpy(batch)] = values.view(len(batch), -1)
-        return logits.view(self.documents, -1) if self.head.target == "xcopa" else logits
+        return logits.view(self.documents, -1) if _scores_choices(self.head.target) else logits
 
 
 def head_call(model: PreTrainedModel, head: Head) -> Call:
     """The model as a function of a batch that gives the head's scores, shape (texts, columns)."""
 
     def call(batch: Batch) -> torch.Tensor:
-        if head.target == "xnli":
+        if not _scores_choices(head.target):
             return model(**batch).logits[:, head.columns]
         # the head scores one pair; its scores of a document's pairs are the choices' logits
         return model(**{name: tensor[:, None] for name, tensor in batch.items()}).logits
 
     return call
+
+
+def _scores_choices(target: str) -> bool:
+    """Whether the target's head scores one choice at a time, instead of classifying a pair."""
+    return get_target(target).head == "multiple_choice"
 
 
 def prepare(head: Head, documents: Sequence[Document], budget: int) -> Work:
@@ -286,7 +292,7 @@ def head_of(folder: Path, target: str, label: str | None = None) -> Head:
 
     Raises `UserError` when there is no head for the target or its labels are not entailment, neutral, contradiction.
     """
-    has_heads = any((folder / name).is_dir() for name in ("xnli", "xcopa"))
+    has_heads = any((folder / name).is_dir() for name in targets())
     place = folder / target if has_heads else folder
     if not (place / "config.json").is_file():
         raise UserError(
@@ -296,7 +302,7 @@ def head_of(folder: Path, target: str, label: str | None = None) -> Head:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # damaged files make transformers raise a dozen unrelated types
         raise _unloadable(place, error) from None
-    columns = nli_columns(config.id2label, place, label) if target == "xnli" else [0]
+    columns = nli_columns(config.id2label, place, label) if not _scores_choices(target) else [0]
     pad = getattr(config, "pad_token_id", None)
     return Head(
         place,
@@ -313,7 +319,8 @@ def load_model(head: Head) -> PreTrainedModel:
     """The head's model in fp32, on the CPU. Raises `UserError` when its files are damaged or have no trained head."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    model_class = AutoModelForSequenceClassification if head.target == "xnli" else AutoModelForMultipleChoice
+    choices = _scores_choices(head.target)
+    model_class = AutoModelForMultipleChoice if choices else AutoModelForSequenceClassification
     if (head.folder / ADAPTER_CONFIG).is_file():
         return load_adapted(head.folder, model_class)
     try:

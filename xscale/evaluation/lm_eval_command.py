@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from harness_tasks.targets import TARGETS
+from harness_tasks.targets import targets
 from harness_tasks.tasks import yaml_folder
 
 MODEL_TYPE = "xscale.evaluation.encoder_lm:EncoderLM"
@@ -60,7 +60,9 @@ def _asks_only_for_ours(arguments: Sequence[str]) -> bool:
             following = arguments[arguments.index(flag) + 1 :]
             end = next((i for i, word in enumerate(following) if word.startswith("-")), len(following))
             names = [name for word in following[:end] for name in word.split(",") if name]
-            return bool(names) and all(name.startswith(tuple(f"{t}_ood" for t in TARGETS)) for name in names)
+            return bool(names) and all(
+                name.startswith(tuple(f"{t}_ood" for t in targets())) for name in names
+            )
     return False
 
 

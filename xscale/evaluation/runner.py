@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from harness_tasks.rows import Options, data_record
 from harness_tasks.sources import mirror_folder, resolve_source, source_name
-from harness_tasks.targets import TARGETS, location
-from harness_tasks.tasks import TASK_VERSIONS, group_name, task_name, yaml_folder
+from harness_tasks.targets import get_target, location
+from harness_tasks.tasks import group_name, task_name, yaml_folder
 from xscale.errors import UserError
 from xscale.evaluation.predictions import PREDICTIONS, SCHEMA, read_predictions, write_predictions
 from xscale.evaluation.processes import is_first_process
@@ -56,7 +56,7 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
         },
         "weights": entry.sha256 or str(entry.model_args.get("revision", "main")),
         "source": source_name(source),
-        "task_versions": {target: TASK_VERSIONS[target] for target in selection},
+        "task_versions": {target: get_target(target).version for target in selection},
         "fingerprints": {
             target: {language: record["data_fingerprint"] for language, record in by_language.items()}
             for target, by_language in records.items()
@@ -169,7 +169,7 @@ def _stamp(target: str, source: str) -> tuple[tuple[str, int, int], ...]:
     if folder is None:
         return ()
     files = [folder / "membership.json"]
-    for language in TARGETS[target].languages:
+    for language in get_target(target).languages:
         dataset, config = location(target, language)
         files += (folder / dataset / config).glob("test.*")
     stats = [(path, path.stat()) for path in sorted(set(files)) if path.is_file()]
@@ -200,7 +200,7 @@ def _load_tasks(target: str, languages: tuple[str, ...], source: str, stamp: obj
 
 def _task_names(target: str, languages: Sequence[str]) -> list[str]:
     """The group where every language is asked for (so that lm_eval gives the group's score too), else the members."""
-    if set(languages) == set(TARGETS[target].languages):
+    if set(languages) == set(get_target(target).languages):
         return [group_name(target)]
     return [task_name(target, language) for language in languages]
 

@@ -20,12 +20,13 @@ import numpy.typing as npt
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
 from harness_tasks.subsets.membership import shipped_membership
+from harness_tasks.targets import targets
 from xscale.errors import UserError
 from xscale.evaluation.predictions import Predictions, read_predictions
 from xscale.manifest import Entry, Manifest
 
 PREDICTIONS = "predictions.parquet"
-TARGET_NAMES = {"xnli": "XNLI", "xcopa": "XCOPA"}
+TARGET_NAMES = {name: target.title for name, target in targets().items()}
 SUBSET_NAMES = {"all": "acc", "id": "ID", "ood": "OOD"}
 Membership = Callable[[str, str], Mapping[str, npt.NDArray[Any]]]
 

@@ -17,8 +17,7 @@ import numpy as np
 
 from harness_tasks.rows import Options, data_record
 from harness_tasks.sources import DataError
-from harness_tasks.subsets import REGISTRY
-from harness_tasks.targets import get_target, read_target
+from harness_tasks.targets import get_target, read_target, targets
 from xscale.errors import UserError
 from xscale.files import whole_file, write_text
 from xscale.leaderboard import plots, scaling
@@ -603,7 +602,9 @@ def _subsets_part(part: _Part, curves: Sequence[scaling.Curve], drawn: list[Plot
 
 def _about(panel: Panel, name: str) -> str:
     """The subset's rule, where it ships with the tasks; the bundled suite has rules of its own."""
-    found = next((item for item in REGISTRY if item.target == panel.target and item.name == name), None)
+    known = targets()
+    subsets = known[panel.target].subsets if panel.target in known else ()
+    found = next((item for item in subsets if item.name == name), None)
     return f"{found.rule} " if found and not panel.bundled else ""
 
 
@@ -677,14 +678,13 @@ def english_rows(panel: Panel, results: Sequence[Result]) -> tuple[list[Mapping[
 
 
 def _fields(target: str, row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    names = (*get_target(target).text_fields, "question")
+    names = (*get_target(target).text_fields, *get_target(target).pivot)
     return [(name, str(row[name])) for name in names if name in row]
 
 
 def _label_name(target: str, label: int) -> str:
-    names = {"xnli": ("entailment", "neutral", "contradiction"), "xcopa": ("choice 1", "choice 2")}.get(
-        target, ()
-    )
+    known = targets()
+    names = known[target].answers if target in known else ()
     return names[label] if label < len(names) else str(label)
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness_tasks import languages
 from harness_tasks.sources import DataError
+from harness_tasks.targets import language_groups as target_language_groups
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import Bootstrap, Delta, Estimate, difference, estimate, paired_delta
@@ -188,7 +188,7 @@ def language_groups(panel: Panel, by: str, groups: Groups | None = None) -> dict
     if by not in BREAKDOWNS:
         raise UserError(f"unknown breakdown {by!r}; there are: {', '.join(BREAKDOWNS)}")
     try:
-        table = (groups or languages.language_groups)(panel.target)
+        table = (groups or target_language_groups)(panel.target)
     except DataError:
         return {}  # a target whose languages nobody has described
     here = {name: tuple(code for code in codes if code in panel.languages) for name, codes in table.items()}

@@ -6,12 +6,11 @@ from typing import Any
 
 import yaml
 
-from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
+from harness_tasks.targets import get_target
 from xscale.base_models import EMBEDDED_E5
 from xscale.training.tasks import TASKS
 
 _HUB_NAME = {EMBEDDED_E5: "intfloat/multilingual-e5-small"}
-_LANGUAGES = {"xnli": XNLI_LANGUAGES, "xcopa": XCOPA_LANGUAGES}
 
 
 def model_card(record: dict[str, Any]) -> str:
@@ -21,7 +20,7 @@ def model_card(record: dict[str, Any]) -> str:
     sets = [part.dataset for name in _trained_on(record) if name in TASKS for part in TASKS[name].parts]
     metadata: dict[str, Any] = {
         "library_name": "transformers",
-        "language": sorted({code for target in targets for code in _LANGUAGES[target]}),
+        "language": sorted({code for target in targets for code in get_target(target).languages}),
         "datasets": sorted({name for name in sets if not name.startswith("xscale/")}),
         "tags": ["xscale", "cross-lingual", *targets],
     }
@@ -47,9 +46,14 @@ def model_card(record: dict[str, Any]) -> str:
         if is_causal
         else "| `encoder` | the encoder after the intermediate phase | `AutoModel` |",
     ]
-    classes = {"xnli": "AutoModelForSequenceClassification", "xcopa": "AutoModelForMultipleChoice"}
+    classes = {
+        "pair_classification": "AutoModelForSequenceClassification",
+        "multiple_choice": "AutoModelForMultipleChoice",
+        "span": "AutoModelForQuestionAnswering",
+        "token_classification": "AutoModelForTokenClassification",
+    }
     lines += [
-        f"| `{target}` | fine-tuned on {'+'.join(plan['train'])} | `{classes[target]}` |"
+        f"| `{target}` | fine-tuned on {'+'.join(plan['train'])} | `{classes[get_target(target).head]}` |"
         for target, plan in recipe["targets"].items()
         if not is_causal
     ]

@@ -11,8 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
-from xscale.encoding import document_pairs
-from xscale.experiment import TARGET_LANGUAGES
+from harness_tasks.targets import document_pairs, get_target
 from xscale.progress import say
 from xscale.training.heads import Encoded, collate, encode_pairs
 from xscale.training.labels import answer_numbers, target_answers
@@ -56,7 +55,7 @@ def other_languages(
 ) -> list[DevelopmentSet]:
     """The target's validation sets but English; a language that the source does not have is named and left out."""
     found = []
-    for language in TARGET_LANGUAGES[target]:
+    for language in get_target(target).languages:
         if language != "en" and rows:
             try:
                 found.append(development_set(target, language, head, rows, source, tokenizer, max_length))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xscale.encoding import NLI_LABELS
+from harness_tasks.targets import get_target
 
 
 def target_answers(target: str) -> tuple[str, ...] | None:
     """The names that a classifier for the target must give its labels, in the order of the target's answers; None where
     the answers are the choices of each document."""
-    return NLI_LABELS if target == "xnli" else None
+    spec = get_target(target)
+    return spec.answers if spec.head == "pair_classification" else None
 
 
 def answer_numbers(names: Sequence[str], answers: Sequence[str]) -> list[int]:

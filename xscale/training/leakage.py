@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from harness_tasks import xcopa, xnli
-from harness_tasks.languages import XCOPA_LANGUAGES, XNLI_LANGUAGES
 from harness_tasks.sources import DataError, read_rows
+from harness_tasks.targets import targets
 from xscale.training.tasks import Example
 
 MIN_PREMISE_WORDS = 5
@@ -74,7 +73,7 @@ def drop_leaks(examples: Sequence[Example], texts: EvaluationTexts) -> tuple[lis
 
 @lru_cache(maxsize=8)
 def evaluation_texts(source: str, languages: tuple[str, ...]) -> EvaluationTexts:
-    """The texts of XNLI's and XCOPA's validation and test rows in those languages, as the source has them."""
+    """The texts of the targets' validation and test rows in those languages, as the source has them."""
     rows: set[frozenset[str]] = set()
     premises: set[str] = set()
     checked, absent = [], []
@@ -97,11 +96,7 @@ def evaluation_texts(source: str, languages: tuple[str, ...]) -> EvaluationTexts
 
 
 def _sets(language: str) -> list[tuple[str, str, tuple[str, ...]]]:
-    sets: list[tuple[str, str, tuple[str, ...]]] = []
-    if language in XNLI_LANGUAGES:
-        sets.append((xnli.DATASET, language, xnli.TEXT_FIELDS))
-    if language == "en":
-        sets.append((xcopa.ENGLISH_DATASET, xcopa.ENGLISH_CONFIG, xcopa.TEXT_FIELDS))
-    elif language in XCOPA_LANGUAGES:
-        sets.append((xcopa.DATASET, language, xcopa.TEXT_FIELDS))
-    return sets
+    found = [
+        (target, target.places[language]) for target in targets().values() if language in target.languages
+    ]
+    return [(place.dataset, place.config, target.text_fields) for target, place in found]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from harness_tasks import xcopa, xnli
-from xscale.encoding import NLI_LABELS
+from harness_tasks.targets.forms import (
+    COPA_WORDS,
+    NLI_LABELS,
+    NLI_WORDS,
+    copa_choices,
+    copa_context,
+    question_choices,
+)
 from xscale.errors import UserError
 from xscale.training.tasks import Example, TrainingTask
 
@@ -19,22 +25,17 @@ def prompt_of(example: Example, task: TrainingTask) -> str:
     """
     language = task.name.partition("@")[2] or "en"
     first, second = example.pairs[0]
-    if task.head == "pair_classification" and language in xnli.INFIXES:
+    if task.head == "pair_classification" and language in NLI_WORDS:
         label = task.labels[example.label]
         if label in NLI_LABELS or label in _YES_NO:
             answer = NLI_LABELS.index(label) if label in NLI_LABELS else _YES_NO[label]
-            return first + xnli.INFIXES[language][answer] + second
-    if task.family in _COPA and language in xcopa.CONNECTORS:
+            return question_choices(first, second, NLI_WORDS[language])[answer]
+    if task.family in _COPA and language in COPA_WORDS:
         is_effect = first == example.pairs[1][0]  # `copa_pairs` puts the cause first
         texts = [pair[1 if is_effect else 0] for pair in example.pairs]
-        document = {
-            "premise": first if is_effect else second,
-            "question": "effect" if is_effect else "cause",
-            "language": language,
-            "choice1": texts[0],
-            "choice2": texts[1],
-        }
-        return f"{xcopa.doc_to_text(document)} {xcopa.doc_to_choice(document)[example.label]}"
+        premise, question = (first, "effect") if is_effect else (second, "cause")
+        context = copa_context(premise, question, COPA_WORDS[language])
+        return f"{context} {copa_choices(texts)[example.label]}"
     if task.head == "multiple_choice" and task.family not in _COPA:
         question, choice = example.pairs[example.label]
         return f"{question} {choice}"

@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from harness_tasks.targets import get_target
 from xscale.errors import UserError
-from xscale.experiment import TARGET_HEADS, MaskedLM, Recipe
+from xscale.experiment import MaskedLM, Recipe
 from xscale.progress import say
 from xscale.training.labels import answer_numbers, target_answers
 from xscale.training.ladder import mixing_weights, nested_sample, split_size
@@ -41,9 +42,9 @@ def check_recipe(recipe: Recipe) -> None:
     for target, plan in (recipe.targets if recipe.objective == "heads" else {}).items():
         for name in plan.train:
             task = training_task(name, recipe.tasks)
-            if task.head != TARGET_HEADS[target]:
+            if task.head != get_target(target).head:
                 raise UserError(
-                    f"targets.{target}.train: {name!r} is a {task.head} task, {target} needs {TARGET_HEADS[target]}"
+                    f"targets.{target}.train: {name!r} is a {task.head} task, {target} needs {get_target(target).head}"
                 )
         target_samples(recipe, target)
     for name in recipe.intermediate:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness_tasks.languages import LANGUAGES
 from harness_tasks.sources import DataError, read_file, read_rows
+from harness_tasks.targets import languages
 from xscale.encoding import NLI_LABELS, copa_pairs, nli_pair
 from xscale.errors import UserError
 from xscale.experiment import OwnTask
@@ -303,9 +303,9 @@ def training_task(name: str, own: Mapping[str, OwnTask] | None = None) -> Traini
 
 
 def _translated(task: TrainingTask, language: str) -> TrainingTask:
-    if language not in LANGUAGES:
+    if language not in languages():
         raise UserError(
-            f"training task {task.name}@{language}: unknown language; known are: {', '.join(LANGUAGES)}"
+            f"training task {task.name}@{language}: unknown language; known are: {', '.join(languages())}"
         )
     if task.translation is not None:
         where = task.translation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness_tasks.languages import LANGUAGES
 from harness_tasks.sources import DataError, read_rows
+from harness_tasks.targets import languages as known_languages
 from xscale.errors import UserError
 from xscale.experiment import MaskedLM
 from xscale.training.leakage import Leaks, drop_leaks, evaluation_texts
@@ -18,7 +18,7 @@ def load_texts(masked_lm: MaskedLM, source: str) -> tuple[list[Example], Leaks]:
     examples, languages = [], ["en"]
     for name, texts in _by_language(masked_lm, source):
         examples += [Example([(text, "")], 0) for text in texts[: masked_lm.rows]]
-        if name in LANGUAGES and name not in languages:
+        if name in known_languages() and name not in languages:
             languages.append(name)
     if not examples:
         raise UserError(f"masked_lm: no text in {masked_lm.texts or masked_lm.dataset}; check the place")

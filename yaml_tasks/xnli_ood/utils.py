@@ -12,7 +12,7 @@ except ModuleNotFoundError:  # --include_path of a checkout that is not installe
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from harness_tasks.lm_eval_task import ParallelTask, UserMetric, process_results
-from harness_tasks.xnli import doc_to_choice, doc_to_text
+from harness_tasks.targets import doc_to_choice, doc_to_text
 
 USER_METRIC_0 = UserMetric("xnli", 0)
 USER_METRIC_1 = UserMetric("xnli", 1)

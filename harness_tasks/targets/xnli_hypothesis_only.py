@@ -11,7 +11,7 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from harness_tasks.sources import read_rows
 TRAINING = (("nyu-mll/glue", "mnli", "validation_matched"), ("facebook/xnli", "en", "validation"))
 
 
-def wrong_rows(test: Sequence[dict[str, Any]], source: str) -> list[int]:
+def wrong_rows(test: Sequence[Mapping[str, Any]], source: str) -> list[int]:
     """Numbers of the `test` rows that the classifier, trained on data of `source`, gets wrong."""
     predictions = np.argmax(probabilities([row["hypothesis"] for row in test], source), axis=1)
     return np.flatnonzero(predictions != [row["label"] for row in test]).tolist()

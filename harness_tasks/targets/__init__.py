@@ -1,0 +1,29 @@
+"""The targets as data: one file a target, a registry, and how their rows are read."""
+
+from harness_tasks.targets.reading import read_target
+from harness_tasks.targets.record import Place, Subset, Target
+from harness_tasks.targets.registry import (
+    doc_to_choice,
+    doc_to_text,
+    document_pairs,
+    get_target,
+    language_groups,
+    languages,
+    location,
+    targets,
+)
+
+__all__ = [
+    "Place",
+    "Subset",
+    "Target",
+    "doc_to_choice",
+    "doc_to_text",
+    "document_pairs",
+    "get_target",
+    "language_groups",
+    "languages",
+    "location",
+    "read_target",
+    "targets",
+]

@@ -1,0 +1,219 @@
+"""What a target is: one frozen record, which everybody else asks instead of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from harness_tasks.errors import UserError
+
+Doc = Mapping[str, Any]
+Row = Mapping[str, Any]
+Head = Literal["pair_classification", "multiple_choice", "span", "token_classification", "retrieval"]
+# (rows by language, facts by row of the English test split, data source) -> numbers of the rows that belong
+Members = Callable[[Mapping[str, Sequence[Row]], Sequence[Mapping[str, str]], str], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One subset of a target's test rows.
+
+    Attributes:
+        name: what metrics (``acc_<name>``) and groups (``<target>_ood_<name>``) are called after
+        version: goes up when the rule gives other rows than before
+        rule: which rows belong, in words; decided on the English row
+        rationale: why one would look at them
+        citation: who described it
+        members: the rule, for the command that builds what ships
+        alias: what the group is called after, where `name` is also a language's code
+    """
+
+    name: str
+    version: int
+    rule: str
+    rationale: str
+    citation: str
+    members: Members | None = None
+    alias: str | None = None
+
+
+def by_row(rule: Callable[[Row], bool]) -> Members:
+    """Rows whose English fields and label fit."""
+    return lambda rows, facts, data: [number for number, row in enumerate(rows["en"]) if rule(row)]
+
+
+def by_fact(rule: Callable[[Mapping[str, str]], bool]) -> Members:
+    """Rows about which a fact fits."""
+    return lambda rows, facts, data: [number for number, fact in enumerate(facts) if rule(fact)]
+
+
+@dataclass(frozen=True)
+class RowRelation:
+    """How a row of a place finds the English row that it translates.
+
+    Attributes:
+        kind: ``parallel`` (row i is English row i), ``table`` (`file` says it), ``field`` (both have a field of
+            that name with the same value), ``text`` (`field` holds the English row's first text) or ``own``
+            (there is no English row: no subsets, and its own clusters)
+        file: of a table: tab-separated, with the columns split, row and `column`; possibly config. A split (or
+            config) that it does not name is parallel
+        column: of a table: the number of the English row
+        field: the field of the place's rows
+    """
+
+    kind: Literal["parallel", "table", "field", "text", "own"] = "parallel"
+    file: str | None = None
+    column: str | None = None
+    field: str | None = None
+
+
+PARALLEL = RowRelation()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a language's rows of a target lie, and how they are read.
+
+    Attributes:
+        dataset, config: on the hub, or the folders below a mirror
+        revision: a commit or a branch of the hub's repository; None is its main branch
+        test, validation: names of the splits; None where there is no validation split
+        fields: (field of the target, field in the file), where the names differ
+        labels: (value in the file, label), where the labels are not 0, 1, ...
+        rows: how a row finds its English row
+        official: whether it is of the target's own languages, which make its headline
+        words: for the target's prompt; None where no prompt in this language is known
+        untranslated: a text that stands for a missing translation; such rows are left out
+        group: further languages that belong together (``<target>_ood_<group>``)
+        origin: official, human translation, machine translation, native or unknown
+        size: (split, number of rows in the file), where that is known
+        licence, citation: of this language's rows
+        unconfirmed: what of all this nobody could look up, in words
+    """
+
+    dataset: str
+    config: str = "default"
+    revision: str | None = None
+    test: str = "test"
+    validation: str | None = "validation"
+    fields: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str | int, int], ...] = ()
+    rows: RowRelation = PARALLEL
+    official: bool = True
+    words: Any = None
+    untranslated: str | None = None
+    group: str | None = None
+    origin: str = "official"
+    size: tuple[tuple[str, int], ...] = ()
+    licence: str = ""
+    citation: str = ""
+    unconfirmed: str = ""
+
+    def split(self, name: str) -> str | None:
+        """The file's name of the split ``test`` or ``validation``."""
+        return self.test if name == "test" else self.validation
+
+
+def right_or_wrong(label: int, prediction: int) -> tuple[float, float]:
+    """Numerator and denominator of an accuracy: 1 or 0, over 1."""
+    return float(prediction == label), 1.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What differs between targets; everything else treats them alike.
+
+    Attributes:
+        name: of tasks, folders of heads, columns
+        title: for people
+        version: goes up when a number could change; results record it
+        citation, licence: of the official rows
+        head: what a model of it computes
+        places: language -> where its rows lie; the official ones in the order in which they are shown
+        text_fields: the texts of a row; the first one is the one that rows of a cluster share
+        answers: names of the answers in the order of the labels
+        context: (document, words of its language) -> the prompt for language models
+        choices: (document, words) -> one continuation for each answer
+        pairs: document -> the text pairs for an encoder: one, or one for each choice
+        contexts: other prompts, by the option that asks for them
+        pivot: field -> its values; such a field is taken from the English row, and is part of the anchor
+        facts: facts about English rows that rules may ask for, beside fields and label
+        extra: further fields of the files that documents keep, true or false
+        subsets: the ones that ship
+        cluster: number of an English row -> number of its cluster; rows of a cluster are not independent
+        score: (label, prediction) -> numerator, denominator of the target's figure
+        hidden_labels: language whose labels English has where the hub hides them (all are -1)
+        user: the file that describes it, of a user's target
+    """
+
+    name: str
+    title: str
+    version: str
+    citation: str
+    licence: str
+    head: Head
+    places: Mapping[str, Place]
+    text_fields: tuple[str, ...]
+    answers: tuple[str, ...]
+    context: Callable[[Doc, Any], str]
+    choices: Callable[[Doc, Any], list[str]]
+    pairs: Callable[[Doc], list[tuple[str, str]]]
+    contexts: Mapping[str, Callable[[Doc, Any], str]] = field(default_factory=dict)
+    pivot: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    facts: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    subsets: tuple[Subset, ...] = ()
+    cluster: Callable[[int], int] = int
+    score: Callable[[int, int], tuple[float, float]] = right_or_wrong
+    hidden_labels: str | None = None
+    user: str | None = None
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The official languages."""
+        return tuple(code for code, place in self.places.items() if place.official)
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The languages that others added to the official ones."""
+        return tuple(code for code, place in self.places.items() if not place.official)
+
+    @property
+    def labels(self) -> int:
+        """How many answers there are."""
+        return len(self.answers)
+
+    @property
+    def pivot_language(self) -> str:
+        """The language that subsets and clusters are decided in: English where the target has it."""
+        return "en" if "en" in self.places else next(iter(self.places))
+
+    @property
+    def text_and_label(self) -> tuple[str, ...]:
+        """What a language's fingerprint covers; no pivot field, which may be repaired."""
+        return (*self.text_fields, "label")
+
+    def place(self, language: str) -> Place:
+        """Where a language's rows lie; `UserError` when the target does not have the language."""
+        if language not in self.places:
+            known = ", ".join(self.places)
+            raise UserError(f"{self.name} has no language {language!r}; there are: {known}")
+        return self.places[language]
+
+    def words(self, language: str) -> Any:
+        """What prompts in this language need; `UserError` where nothing is known."""
+        words = self.place(language).words
+        if words is None:
+            raise UserError(
+                f"{self.name} has no prompt for language models in {language!r}; give `words` in a targets file"
+            )
+        return words
+
+    def subset_alias(self, name: str) -> str:
+        """What a subset's group is called after."""
+        return next((s.alias for s in self.subsets if s.name == name and s.alias), name)
+
+    def with_places(self, places: Mapping[str, Place]) -> Target:
+        """The same target with further languages."""
+        return replace(self, places={**self.places, **places})

@@ -1,0 +1,58 @@
+"""All targets by name, and their languages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness_tasks.errors import UserError
+from harness_tasks.languages import LANGUAGES, Language, groups_of
+from harness_tasks.targets import xcopa, xnli
+from harness_tasks.targets.record import Doc, Target
+
+SHIPPED: dict[str, Target] = {target.name: target for target in (xnli.TARGET, xcopa.TARGET)}
+
+
+def targets() -> Mapping[str, Target]:
+    """Name -> target, in the order in which they are shown."""
+    return SHIPPED
+
+
+def get_target(name: str) -> Target:
+    """The target `name`; :class:`UserError` when there is none."""
+    known = targets()
+    if name not in known:
+        raise UserError(f"unknown target task {name!r}; there are: {', '.join(known)}")
+    return known[name]
+
+
+def languages() -> Mapping[str, Language]:
+    """Code -> facts about each language of any target."""
+    return LANGUAGES
+
+
+def location(target: str, language: str) -> tuple[str, str]:
+    """Hub name and config of a target's rows in a language; :class:`UserError` when there are none."""
+    place = get_target(target).place(language)
+    return place.dataset, place.config
+
+
+def language_groups(target: str, base: str = "xlm-r") -> dict[str, tuple[str, ...]]:
+    """As :func:`harness_tasks.languages.groups_of`, of a target's official languages."""
+    return groups_of([languages()[code] for code in get_target(target).languages], base)
+
+
+def doc_to_text(doc: Doc) -> str:
+    """The prompt of a task document for language models."""
+    target = get_target(doc["target"])
+    return target.context(doc, target.words(doc["language"]))
+
+
+def doc_to_choice(doc: Doc) -> list[str]:
+    """The continuations of a task document, one for each answer."""
+    target = get_target(doc["target"])
+    return target.choices(doc, target.words(doc["language"]))
+
+
+def document_pairs(doc: Doc) -> list[tuple[str, str]]:
+    """The text pairs of a task document for an encoder: one, or one for each choice."""
+    return get_target(doc["target"]).pairs(doc)
