@@ -4,7 +4,11 @@ Importing this package is cheap: `datasets` is only imported when rows are read,
 :mod:`harness_tasks.lm_eval_task`.
 """
 
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False  # this package is imported whenever Python starts: see lm_eval_discovery
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["documents"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from harness_tasks.errors import UserError
@@ -12,19 +11,15 @@ USER_METRICS = 8  # how many of a user's subsets a group row can show
 
 
 def yaml_folder() -> Path:
-    """The folder with the generated YAML files: ``yaml_tasks`` of a checkout, or ``lm_eval/tasks/xscale``.
+    """The folder with the generated YAML files: ``yaml_tasks`` of a checkout, or of the installed package.
 
-    Raises :class:`UserError` when there is neither.
+    Raises `UserError` when there is neither.
     """
-    checkout = Path(__file__).resolve().parent.parent / "yaml_tasks"
-    if checkout.is_dir():
-        return checkout
-    spec = importlib.util.find_spec("lm_eval")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        installed = Path(place) / "tasks" / "xscale"
-        if installed.is_dir():
-            return installed
-    raise UserError("the task files (lm_eval/tasks/xscale) are not installed; install xscale again")
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / "yaml_tasks", package / "yaml_tasks"):
+        if folder.is_dir():
+            return folder
+    raise UserError("the task files (harness_tasks/yaml_tasks) are not installed; install xscale again")
 
 
 def group_name(target: str, subset: str | None = None) -> str:

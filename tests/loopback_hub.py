@@ -78,7 +78,8 @@ class LoopbackHub:
 
     def call(self, cache: Path, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
         """`xscale <arguments>` in a process that asks this hub."""
-        command = [sys.executable, "-m", "xscale.cli.main", *map(str, arguments)]
+        program = "from xscale.cli.main import main; main()"
+        command = [sys.executable, "-c", program, *map(str, arguments)]
         return subprocess.run(
             command,
             env=self.environment(cache, **more),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xscale.cli import data as data_commands
 from xscale.cli import entries, leaderboard
 from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
 
@@ -433,6 +434,11 @@ app.command(
     short_help="Pack entries into an archive",
     epilog="Example: xscale export first-run-4096-seed1 --file mine.tar.gz",
 )(entries.export)
+app.command(
+    "lm-eval-path",
+    short_help="The folder with the task files",
+    epilog="Example: lm_eval --include_path $(xscale lm-eval-path) --tasks xnli_ood ...",
+)(data_commands.lm_eval_path)
 app.command(
     short_help="The answer and the leaderboard",
     epilog="Example: xscale board --format github --subset negation",

@@ -22,20 +22,16 @@ def register_model() -> None:
 
 
 def run_lm_eval(arguments: Sequence[str]) -> None:
-    """Run `lm_eval <arguments>` in this process. Adds `--include_path` for our tasks where lm_eval does not index them."""
+    """Run `lm_eval <arguments>` in this process, with our tasks indexed."""
     from lm_eval.__main__ import cli_evaluate
+
+    from harness_tasks import lm_eval_discovery  # noqa: F401  (our tasks, also where xscale is not installed)
 
     register_model()
     arguments = list(arguments)
     is_run = not arguments or arguments[0] not in ("ls", "validate")
-    only_ours = _asks_only_for_ours(arguments)
-    if only_ours:
+    if _asks_only_for_ours(arguments):
         _index_only_included_tasks()
-    if (
-        (only_ours or "tasks/xscale" not in yaml_folder().as_posix())
-        and "--include_path" not in arguments
-        and any(name in arguments for name in ("--tasks", "-t", "ls"))
-    ):
         arguments += ["--include_path", str(yaml_folder())]
     sys.argv = [
         "lm_eval",

@@ -1,0 +1,82 @@
+"""lm_eval finds our tasks by itself: it indexes its own folder, and then ours.
+
+lm_eval 0.4.13 knows no other folders than its own and those of ``--include_path``. This module waits until lm_eval's index is
+imported and adds one folder to those that it walks. No file of lm_eval is touched, however it is installed, and where lm_eval
+is not imported nothing happens. An installed xscale imports this module when Python starts (``xscale_lm_eval.pth``), so it
+must be quick: it imports nothing but `sys`. Later releases of lm_eval read :data:`FOLDER`, an entry point of the group
+``lm_eval.tasks``; a folder that is walked already is not added again.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # `typing` takes longer to import than all of this
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+INDEX = "lm_eval.tasks._index"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "FOLDER":
+        from harness_tasks.tasks import yaml_folder
+
+        return yaml_folder()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Finder:
+    """Lets the other finders find lm_eval's index, and has our folder added once it is loaded."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != INDEX:
+            return None
+        sys.meta_path.remove(self)
+        from importlib.util import find_spec
+
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                _add_our_folder(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _add_our_folder(index: ModuleType) -> None:
+    """Let ``TaskIndex.build(paths)`` walk our folder after lm_eval's own and before those of ``--include_path``."""
+    from functools import wraps
+    from pathlib import Path
+
+    from harness_tasks.errors import UserError
+    from harness_tasks.tasks import yaml_folder
+
+    build = getattr(getattr(index, "TaskIndex", None), "build", None)
+    if build is None or index.__file__ is None:  # not lm_eval 0.4.13's; there is still --include_path
+        return
+    own = Path(index.__file__).parent
+
+    @wraps(build)
+    def with_ours(paths: Any, **options: Any) -> Any:
+        paths = [Path(path) for path in paths]
+        try:
+            ours = yaml_folder()
+        except UserError:
+            return build(paths, **options)
+        if own in paths and ours not in [path.resolve() for path in paths]:
+            paths.insert(paths.index(own) + 1, ours)
+        return build(paths, **options)
+
+    index.TaskIndex.build = staticmethod(with_ours)
+
+
+if INDEX in sys.modules:
+    _add_our_folder(sys.modules[INDEX])
+else:
+    sys.meta_path.insert(0, _Finder())
