@@ -22,8 +22,9 @@ from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from xscale.base_models import EMBEDDED_E5, resolve_base
 from xscale.experiment import RECIPES
+from xscale.precision import effective_precision
 from xscale.training.heads import encode, freeze, model_with_head
-from xscale.training.loop import TrainingSet, plan_batches, train_steps, uses_bf16
+from xscale.training.loop import TrainingSet, plan_batches, train_steps
 from xscale.training.phases import load_tokenizer
 from xscale.training.tasks import load_examples, training_task
 
@@ -75,7 +76,7 @@ def trainer(setting: dict[str, Any], folder: Path, padded: bool) -> None:
         per_device_train_batch_size=PHASE.batch_size,
         num_train_epochs=1,
         learning_rate=PHASE.learning_rate,
-        bf16=uses_bf16(PHASE, torch.device("cpu")),
+        bf16=effective_precision(PHASE.precision, torch.device("cpu")) == "bf16",
         use_cpu=True,
         save_strategy="no",
         report_to=[],
@@ -147,7 +148,7 @@ def where_the_time_goes(work: Callable[[], object]) -> dict[str, float]:
 
 def matrix_rate(config: Any, tokens: int) -> float:
     """FLOP/s of a product of the feed-forward layer's shape with as many rows as a batch has tokens, in the same type."""
-    bf16 = uses_bf16(PHASE, torch.device("cpu"))
+    bf16 = effective_precision(PHASE.precision, torch.device("cpu")) == "bf16"
     left = torch.randn(tokens, config.hidden_size, dtype=torch.bfloat16 if bf16 else torch.float32)
     right = torch.randn(config.hidden_size, config.intermediate_size, dtype=left.dtype)
     best = float("inf")

@@ -51,7 +51,7 @@ class Phase(BaseModel):
     freeze: Literal["nothing", "embeddings"] = "nothing"
     freeze_layers: Annotated[int, Field(ge=0)] = 0  # so many layers, from the lowest
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: as the base's configuration says
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device has matrix units for it
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: see xscale/precision.py
 
     @model_validator(mode="after")
     def _budget_where_fixed(self) -> Phase:
@@ -88,15 +88,15 @@ class Development(BaseModel):
     """Scores on development sets while a target is trained, and which step is kept.
 
     Only the English development set (XNLI's and COPA's validation) ever chooses a step. Validation in the other
-    languages is scored once, on the step that was kept, and stored beside it.
+    languages is scored at the same steps and stored beside it.
     """
 
     model_config = _strict
 
-    choose: Literal["best", "last", "none"] = Field(
+    choose: Literal["best", "average", "last", "none"] = Field(
         default="none",
-        description="best: the step with the highest English development accuracy; last: the last step, scored; "
-        "none: the last step, nothing is scored",
+        description="best: the step with the highest English development accuracy; average: the mean of the weights at all "
+        "scored steps (Schmidt et al. 2023); last: the last step, scored; none: the last step, nothing is scored",
     )
     times: PositiveInt = Field(
         default=5, description="how often a target's training is scored, evenly spread"

@@ -101,8 +101,6 @@ def test_tasks_that_share_a_head_have_the_same_labels_in_the_same_order(base: Pa
 
 def test_a_development_score_goes_by_the_names_of_the_models_labels(base: Path) -> None:
     """One model, its columns in two orders, each named rightly: one accuracy."""
-    from accelerate import Accelerator
-
     from xscale.training.development import accuracy, development_set
 
     tokenizer = load_tokenizer(str(base))
@@ -111,12 +109,12 @@ def test_a_development_score_goes_by_the_names_of_the_models_labels(base: Path) 
     scores = []
     model = model_with_head(str(base), "pair_classification", NAMES, 1, 0.0)
     torch.nn.init.normal_(model.classifier.out_proj.weight, std=2.0, generator=torch.manual_seed(2))
-    scores.append(accuracy(model, english, tokenizer, Accelerator(), False))
+    scores.append(accuracy(model, english, tokenizer, torch.device("cpu"), "fp32"))
     for parameter in (model.classifier.out_proj.weight, model.classifier.out_proj.bias):
         parameter.data = parameter.data[order].clone()
-    wrong = accuracy(model, english, tokenizer, Accelerator(), False)  # the names stay: another model
+    wrong = accuracy(model, english, tokenizer, torch.device("cpu"), "fp32")  # the names stay: another model
     model.config.id2label = {i: NAMES[j] for i, j in enumerate(order)}
-    scores.append(accuracy(model, english, tokenizer, Accelerator(), False))
+    scores.append(accuracy(model, english, tokenizer, torch.device("cpu"), "fp32"))
     assert scores[0] == scores[1] != wrong
 
 

@@ -18,15 +18,17 @@ from tiny import make_base, make_recipe
 from xscale.errors import UserError
 from xscale.experiment import Development, Target
 from xscale.files import sha256_of_folder
-from xscale.training import phases
+from xscale.training import loop, phases
 
 TRAIN = """
 import sys, json
 from pathlib import Path
 from xscale.experiment import Recipe
+from xscale.training import loop
 from xscale.training.phases import train_recipe
 recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text())
 print("ready", flush=True)
+loop.SAVING_SHARE = 1.0  # a state after every update
 train_recipe(recipe, Path(sys.argv[2]), save_seconds=0.0)
 """
 
@@ -42,6 +44,12 @@ def recipe_of(base: Path) -> object:
         development=Development(choose="best", times=3, rows=20, validation_rows=0),
         phase={"epochs": 2},
     )
+
+
+@pytest.fixture(autouse=True)
+def a_state_after_every_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `save_seconds` is 0, whatever writing takes."""
+    monkeypatch.setattr(loop, "SAVING_SHARE", 1.0)
 
 
 @pytest.fixture(scope="module")

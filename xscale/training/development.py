@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
 from harness_tasks.targets import document_pairs, get_target
+from xscale.experiment import Development
+from xscale.precision import Precision, autocast
 from xscale.progress import say
-from xscale.training.heads import Encoded, collate, encode_pairs
+from xscale.training.heads import Encoded, collate, encode_pairs, moved
 from xscale.training.labels import answer_numbers, target_answers
+from xscale.training.loop import Scoring
 from xscale.training.tasks import Example, Head
 
 _ROWS_A_BATCH = 64
@@ -28,6 +31,11 @@ class DevelopmentSet:
     language: str
     head: Head
     inputs: list[Encoded]
+
+    def commonest_share(self) -> float:
+        """The accuracy of always giving the commonest label, or the choice that is most often right."""
+        counts = Counter(item.target for item in self.inputs if isinstance(item.target, int))
+        return max(counts.values(), default=0) / max(1, len(self.inputs))
 
 
 def development_set(
@@ -64,12 +72,31 @@ def other_languages(
     return found
 
 
+def scoring_of(
+    wanted: Development,
+    sets: Sequence[DevelopmentSet],
+    model: PreTrainedModel,
+    total: int,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    precision: Precision,
+) -> Scoring:
+    """Looks at all sets, evenly spread over `total` updates (one at the end for `choose: last`)."""
+    times = 1 if wanted.choose == "last" else wanted.times
+    assert wanted.choose != "none"
+    return Scoring(
+        lambda: {item.language: accuracy(model, item, tokenizer, device, precision) for item in sets},
+        frozenset(round(total * (i + 1) / times) for i in range(times)) - {0},
+        wanted.choose,
+    )
+
+
 def accuracy(
     model: PreTrainedModel,
     development: DevelopmentSet,
     tokenizer: PreTrainedTokenizerBase,
-    accelerator: Accelerator,
-    use_bf16: bool,
+    device: torch.device,
+    precision: Precision,
 ) -> float:
     """The share of right answers, in [0, 1]; the model is left in evaluation mode. Every process computes it in full.
 
@@ -78,11 +105,17 @@ def accuracy(
     model.eval()
     columns = _columns(model, development.target)
     order = sorted(range(len(development.inputs)), key=lambda i: development.inputs[i].length)
-    right = 0
+    right = torch.zeros((), dtype=torch.long, device=device)
     for start in range(0, len(order), _ROWS_A_BATCH):
         batch = [development.inputs[i] for i in order[start : start + _ROWS_A_BATCH]]
-        right += _right(model, batch, development.head, columns, tokenizer, accelerator.device, use_bf16)
-    return right / max(1, len(order))
+        inputs = moved(collate(batch, development.head, tokenizer), device)
+        labels = inputs.pop("labels")
+        with torch.no_grad(), autocast(device, precision):
+            logits = model(**inputs).logits
+        if columns is not None:
+            logits = logits[:, columns]
+        right += (logits.argmax(-1) == labels).sum()
+    return int(right) / max(1, len(order))
 
 
 def _columns(model: PreTrainedModel, target: str) -> list[int] | None:
@@ -92,21 +125,3 @@ def _columns(model: PreTrainedModel, target: str) -> list[int] | None:
         return None
     names = [model.config.id2label[column] for column in range(len(model.config.id2label))]
     return [answer_numbers(names, answers).index(number) for number in range(len(answers))]
-
-
-def _right(
-    model: PreTrainedModel,
-    batch: Sequence[Encoded],
-    head: Head,
-    columns: list[int] | None,
-    tokenizer: PreTrainedTokenizerBase,
-    device: torch.device,
-    use_bf16: bool,
-) -> int:
-    inputs = {name: tensor.to(device) for name, tensor in collate(batch, head, tokenizer).items()}
-    labels = inputs.pop("labels")
-    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16):
-        logits = model(**inputs).logits
-    if columns is not None:
-        logits = logits[:, columns]
-    return int((logits.argmax(-1) == labels).sum())

@@ -299,6 +299,43 @@ def counted(inputs: dict[str, torch.Tensor]) -> int:
     return int((labels != IGNORED).sum())
 
 
+def loss_of(
+    model: PreTrainedModel, head: Head, inputs: dict[str, torch.Tensor], device: torch.device
+) -> torch.Tensor:
+    """The mean loss of a batch that lies on the CPU.
+
+    Masked LM computes its logits for the masked tokens only: for all of 32 x 256 tokens those of XLM-R's 250,002 words would
+    take tens of gigabytes.
+    """
+    if head != "masked_lm":
+        return model(**moved(inputs, device)).loss
+    labels = inputs["labels"].flatten()
+    places = (labels != IGNORED).nonzero()[:, 0]
+    here = moved(inputs | {"labels": labels[places][None], "places": places}, device)
+    chosen = here.pop("places")
+
+    def only_chosen(module: Any, arguments: Any, output: Any) -> Any:
+        hidden = output[0]
+        picked = hidden.reshape(-1, hidden.shape[-1]).index_select(0, chosen)[None]
+        if isinstance(output, tuple):
+            return (picked, *output[1:])
+        output[next(iter(output))] = picked
+        return output
+
+    hook = model.base_model.register_forward_hook(only_chosen)
+    try:
+        return model(**here).loss
+    finally:
+        hook.remove()
+
+
+def moved(inputs: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """On the device; from pinned memory to a GPU, so that it need not wait."""
+    if device.type == "cuda":
+        inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
+
+
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, store: Path) -> None:
     """Write an ordinary transformers checkpoint: config, tokenizer, sharded safetensors with an index.
 

@@ -8,26 +8,35 @@ are added up, weighted by the number of targets, which gives the gradient of the
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xscale.errors import UserError
 from xscale.experiment import Phase
-from xscale.progress import Advance
-from xscale.training.heads import Encoded, collate, counted
+from xscale.precision import Precision, autocast, effective_precision
+from xscale.progress import Advance, say
+from xscale.training.gradient_sums import GradientSums
+from xscale.training.heads import Encoded, collate, counted, loss_of
 from xscale.training.tasks import Head
 
 BATCHES_IN_A_POOL = 50  # batches are of similar length within pools of this many
+SAVING_SHARE = 0.05  # of the time, at most, goes into writing states
 _STEPS_A_LOG = 10
+_STEPS_A_LOOK = 20  # at the clock, with several processes
 
 State = dict[str, Any]
+STATE_FIELDS = frozenset(
+    ("step", "weights", "optimizer", "scaler", "random", "losses", "scores", "best_step", "parts", "kept")
+)
 
 
 @dataclass(frozen=True)
@@ -42,28 +51,53 @@ class TrainingSet:
 
 @dataclass
 class Saving:
-    """Where states go. `due(step)` says whether one is to be written after that step, alike in all processes."""
+    """States are written `seconds` after the end of the last one, and never so often that writing takes more than a
+    twentieth of the time."""
 
     write: Callable[[State], None]
-    due: Callable[[int], bool]
+    seconds: float
+    next: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.next = time.monotonic() + self.seconds
+
+    def due(self, step: int, accelerator: Accelerator) -> bool:
+        """Whether a state is to be written after that step, alike in all processes: the first one's clock decides."""
+        late = time.monotonic() >= self.next
+        if accelerator.num_processes == 1:
+            return late
+        return step % _STEPS_A_LOOK == 0 and bool(broadcast_object_list([late])[0])
+
+    def wrote(self, seconds: float) -> None:
+        """A state was written, which took so long: the next one is due when nineteen times as long has gone by."""
+        self.next = time.monotonic() + max(self.seconds, seconds * (1 / SAVING_SHARE - 1))
+
+
+Scores = dict[str, float]  # by language; English chooses
 
 
 @dataclass
 class Scoring:
-    """Scores while training: `score()` after each of `steps`; `keep_best` ends with the weights of the best of them."""
+    """Scores while training: `score()` after each of `steps`. `keep`: the weights to end with: those of the step with the
+    best English score (the first of equals), of the last step, or the mean over the scored steps (Schmidt et al. 2023, arXiv
+    2305.16834)."""
 
-    score: Callable[[], float]
+    score: Callable[[], Scores]
     steps: frozenset[int]
-    keep_best: bool
+    keep: Literal["best", "last", "average"]
 
 
 @dataclass
 class Outcome:
-    """What a phase's training gives besides the weights."""
+    """What a phase's training gives besides the weights. `losses`: one an update; `best_step`: the step whose weights were
+    kept, where one was chosen; `kept_scores`: those of the mean weights; `parts`: pieces that a process cuts its share of a
+    batch into, in the end."""
 
     losses: list[float] = field(default_factory=list)
-    scores: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[tuple[int, Scores]] = field(default_factory=list)
     best_step: int | None = None
+    kept_scores: Scores | None = None
+    parts: int = 1
 
 
 def train_steps(
@@ -80,61 +114,131 @@ def train_steps(
 ) -> Outcome:
     """Train the sets' models in place over `plan`, (set, rows) for each update; from `state` on where one is given.
 
-    AdamW without weight decay on biases and norms, linear warm-up then linear decay to zero, gradients clipped.
-    Raises `UserError` when the loss is not finite.
+    AdamW without weight decay on biases and norms, linear warm-up then linear decay to zero, gradients clipped. A batch that
+    does not fit into memory is computed in twice as many parts, with the same gradient. A state may be of another number of
+    processes: dropout's random numbers are then others from there on. Raises `UserError` when the loss is not finite, or
+    one row alone does not fit into memory.
     """
-    module = torch.nn.ModuleList(list(dict.fromkeys(item.model for item in sets))).to(accelerator.device)
+    device = accelerator.device
+    module = torch.nn.ModuleList(list(dict.fromkeys(item.model for item in sets))).to(device)
     torch.manual_seed(seed + accelerator.process_index)
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    optimizer = _optimizer(parameters, phase)
-    total, start, outcome = len(plan), 0, Outcome()
-    best: dict[str, torch.Tensor] = {}
+    compute = _Compute(device, effective_precision(phase.precision, device), phase.accumulate)
+    run = _begin(module, phase, compute)
     if state is not None:
-        start = state["step"]
-        _load(parameters, state["weights"])
-        optimizer.load_state_dict(state["optimizer"])
-        outcome = Outcome(state["losses"], [tuple(pair) for pair in state["scores"]], state["best_step"])
-        best = state["best"]
-        _set_random_state(state["random"][accelerator.process_index])
-        advance(start)
-    attention = _begin_training(module, phase, accelerator.device)
+        _go_on(run, state, accelerator, seed)
+        compute.parts = run.outcome.parts
+        advance(run.step)
+    attention = _begin_training(module, phase, device)
+    compute.sums = GradientSums() if accelerator.num_processes > 1 else None
+    total = len(plan)
     pending: list[torch.Tensor] = []
-    use_bf16 = uses_bf16(phase, accelerator.device)
-    for step in range(start, total):
+    for step in range(run.step, total):
         rate = phase.learning_rate * learning_rate_factor(step, total, phase.warmup)
         which, rows = plan[step]
         item = sets[which]
         inputs = collate([item.inputs[row] for row in rows], item.head, tokenizer, seed=seed + step)
-        pending.append(_gradients(item.model, inputs, phase.accumulate, use_bf16, accelerator))
-        _update(optimizer, rate, phase.max_gradient_norm)
-        done = step + 1
+        pending.append(_gradients_that_fit(item, _share_of(inputs, accelerator), compute, run))
+        _update(run, rate, phase.max_gradient_norm)
+        run.step = step + 1
         advance(1)
-        if done % _STEPS_A_LOG == 0 and accelerator.trackers:
-            accelerator.log({f"{item.name}/loss": float(pending[-1]), "learning_rate": rate}, step=done)
-        if scoring is not None and done in scoring.steps:
-            score = scoring.score()
+        if run.step % _STEPS_A_LOG == 0 and accelerator.trackers:
+            accelerator.log({f"{item.name}/loss": float(pending[-1]), "learning_rate": rate}, step=run.step)
+        if scoring is not None and run.step in scoring.steps:
+            _look(run, scoring)
             module.train()
-            if scoring.keep_best and (not best or score > max(s for _, s in outcome.scores)):
-                outcome.best_step, best = done, _copy(parameters)
-            outcome.scores.append((done, score))
-        if saving is not None and done < total and saving.due(done):
-            outcome.losses += _finite(pending, sets)
+        if saving is not None and run.step < total and saving.due(run.step, accelerator):
+            began = time.monotonic()
+            run.outcome.losses += _finite(pending, sets)
             pending = []
-            random = gather_object([_random_state()])
+            randoms = gather_object([_random_state()])
             if accelerator.is_main_process:
-                weights = {name: p.detach().cpu() for name, p in parameters.items()}
-                state = {
-                    "step": done,
-                    "weights": weights,
-                    "optimizer": optimizer.state_dict(),
-                    "random": random,
-                }
-                saving.write(state | vars(outcome) | {"best": best})
-    outcome.losses += _finite(pending, sets)
-    if best:
-        _load(parameters, best)
+                saving.write(_state_of(run, randoms))
+            saving.wrote(time.monotonic() - began)
+    run.outcome.losses += _finite(pending, sets)
+    if scoring is not None:
+        _keep(run, scoring)
+    if compute.sums is not None:
+        compute.sums.close()
     _end_training(module, phase, attention)
-    return outcome
+    return run.outcome
+
+
+@dataclass
+class _Compute:
+    """How a batch is computed; `parts` grows where memory runs out."""
+
+    device: torch.device
+    precision: Precision
+    parts: int
+    sums: GradientSums | None = None
+
+
+@dataclass
+class _Run:
+    """Where a training is. `kept`: the weights of the best look, or the sum of those of all looks."""
+
+    parameters: dict[str, torch.nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    outcome: Outcome
+    step: int = 0
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def _begin(module: torch.nn.Module, phase: Phase, compute: _Compute) -> _Run:
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
+    return _Run(parameters, _optimizer(parameters, phase), scaler, Outcome(parts=compute.parts))
+
+
+def _go_on(run: _Run, state: State, accelerator: Accelerator, seed: int) -> None:
+    """Take up a state, of as many processes or others."""
+    run.step, run.kept = state["step"], state["kept"]
+    _load(run.parameters, state["weights"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.scaler.load_state_dict(state["scaler"])
+    scores = [(step, dict(values)) for step, values in state["scores"]]
+    run.outcome = Outcome(state["losses"], scores, state["best_step"], parts=state["parts"])
+    if len(state["random"]) == accelerator.num_processes:
+        _set_random_state(state["random"][accelerator.process_index])
+    else:
+        torch.manual_seed(seed + run.step * accelerator.num_processes + accelerator.process_index)
+
+
+def _state_of(run: _Run, randoms: list[dict[str, Any]]) -> State:
+    return {
+        "step": run.step,
+        "weights": {name: p.detach().cpu() for name, p in run.parameters.items()},
+        "optimizer": run.optimizer.state_dict(),
+        "scaler": run.scaler.state_dict(),
+        "random": randoms,
+        "losses": run.outcome.losses,
+        "scores": run.outcome.scores,
+        "best_step": run.outcome.best_step,
+        "parts": run.outcome.parts,
+        "kept": run.kept,
+    }
+
+
+def _look(run: _Run, scoring: Scoring) -> None:
+    """Score the weights as they are, and keep them or add them up, as is wanted."""
+    scores = scoring.score()
+    is_best = all(scores["en"] > earlier["en"] for _, earlier in run.outcome.scores)
+    run.outcome.scores.append((run.step, scores))
+    if scoring.keep == "best" and is_best:
+        run.outcome.best_step, run.kept = run.step, _copy(run.parameters)
+    if scoring.keep == "average":
+        now = _copy(run.parameters)
+        run.kept = {name: run.kept[name] + now[name] for name in now} if run.kept else now
+
+
+def _keep(run: _Run, scoring: Scoring) -> None:
+    """Give the model the weights that were wanted of all looks."""
+    if scoring.keep == "best":
+        _load(run.parameters, run.kept)
+    if scoring.keep == "average":
+        _load(run.parameters, {name: sums / len(run.outcome.scores) for name, sums in run.kept.items()})
+        run.outcome.kept_scores = scoring.score()
 
 
 def _begin_training(models: torch.nn.ModuleList, phase: Phase, device: torch.device) -> list[str]:
@@ -172,13 +276,14 @@ def _optimizer(parameters: dict[str, torch.nn.Parameter], phase: Phase) -> torch
     return torch.optim.AdamW(groups, lr=phase.learning_rate, eps=phase.adam_epsilon, fused=True)
 
 
-def _update(optimizer: torch.optim.Optimizer, rate: float, max_gradient_norm: float) -> None:
-    for group in optimizer.param_groups:
+def _update(run: _Run, rate: float, max_gradient_norm: float) -> None:
+    for group in run.optimizer.param_groups:
         group["lr"] = rate
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    run.scaler.unscale_(run.optimizer)
+    torch.nn.utils.clip_grad_norm_(run.parameters.values(), max_gradient_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.optimizer.zero_grad(set_to_none=True)
 
 
 def _checkpoint_gradients(models: torch.nn.ModuleList, on: bool) -> None:
@@ -242,15 +347,6 @@ def plan_batches(
     return [both[i] for i in np.argsort(due, kind="stable")]
 
 
-def uses_bf16(phase: Phase, device: torch.device) -> bool:
-    """Whether the phase computes in bf16 on that device (weights and optimiser stay fp32)."""
-    if phase.precision != "auto":
-        return phase.precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
-
-
 def _epoch(inputs: Sequence[Encoded], batch_size: int, generator: np.random.Generator) -> list[list[int]]:
     order = generator.permutation(len(inputs))
     batches: list[list[int]] = []
@@ -260,39 +356,78 @@ def _epoch(inputs: Sequence[Encoded], batch_size: int, generator: np.random.Gene
     return batches
 
 
+@dataclass(frozen=True)
+class _Share:
+    """A process's rows of a batch, on the CPU; `targets` are the whole batch's. `mine`: False where the rows are another's,
+    so that all processes add gradients up, and the loss is not to count."""
+
+    inputs: dict[str, torch.Tensor]
+    targets: int
+    mine: bool
+
+    @property
+    def rows(self) -> int:
+        return len(self.inputs["input_ids"])
+
+
+def _share_of(inputs: dict[str, torch.Tensor], accelerator: Accelerator) -> _Share:
+    size = len(inputs["input_ids"])
+    rows = math.ceil(size / accelerator.num_processes)
+    first = accelerator.process_index * rows
+    mine = first < size
+    first = first if mine else 0
+    return _Share(
+        {name: tensor[first : first + rows] for name, tensor in inputs.items()}, counted(inputs), mine
+    )
+
+
+def _gradients_that_fit(item: TrainingSet, share: _Share, compute: _Compute, run: _Run) -> torch.Tensor:
+    """`_gradients`, in twice as many parts as often as memory runs out; the gradient is the same."""
+    random = _random_state()
+    while True:
+        try:
+            return _gradients(item, share, compute, run.scaler)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+        if compute.parts >= share.rows:
+            raise UserError(
+                f"training on {item.name}: out of memory with one row at a time; set gradient_checkpointing: true or a "
+                "smaller max_length for this phase, or use lora or a smaller base"
+            )
+        run.optimizer.zero_grad(set_to_none=True)
+        clear_device_cache(garbage_collection=True)
+        _set_random_state(random)
+        compute.parts = run.outcome.parts = compute.parts * 2
+        say(f"training on {item.name}: out of memory; going on with batches in {compute.parts} parts")
+
+
 def _gradients(
-    model: PreTrainedModel,
-    inputs: dict[str, torch.Tensor],
-    accumulate: int,
-    use_bf16: bool,
-    accelerator: Accelerator,
+    item: TrainingSet, share: _Share, compute: _Compute, scaler: torch.amp.GradScaler
 ) -> torch.Tensor:
-    """Leave the gradient of the whole batch's mean loss in the parameters, the same in all processes; returns that loss."""
-    size, targets = len(inputs["input_ids"]), counted(inputs)
-    rows = math.ceil(size / (accelerator.num_processes * accumulate))
-    first = accelerator.process_index * accumulate * rows
-    starts = [start for start in range(first, first + accumulate * rows, rows) if start < size]
-    total = torch.zeros((), device=accelerator.device)
-    for start in starts or [0]:
-        part = {name: tensor[start : start + rows] for name, tensor in inputs.items()}
-        share = counted(part) / max(1, targets) if starts else 0.0
-        if share == 0.0 and len(starts) > 1:
-            continue
-        part = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in part.items()}
-        with torch.autocast(accelerator.device.type, dtype=torch.bfloat16, enabled=use_bf16):
-            loss = model(**part).loss
-        loss = torch.nan_to_num(loss) * 0.0 if share == 0.0 else loss * share
-        loss.backward()
+    """Leave the gradient of the whole batch's mean loss, times the scaler's scale, in the parameters, the same in all
+    processes; returns that loss."""
+    rows = math.ceil(share.rows / compute.parts)
+    cut = [
+        {name: tensor[start : start + rows] for name, tensor in share.inputs.items()}
+        for start in range(0, share.rows, rows)
+    ]
+    weights = [counted(part) / max(1, share.targets) if share.mine else 0.0 for part in cut]
+    todo = [number for number, weight in enumerate(weights) if weight] or [0]
+    total = torch.zeros((), device=compute.device)
+    if compute.sums is not None:
+        compute.sums.begin()
+    for number in todo:
+        if compute.sums is not None and number == todo[-1]:
+            compute.sums.last_part(item.model)
+        with autocast(compute.device, compute.precision):
+            loss = loss_of(item.model, item.head, cut[number], compute.device)
+        weight = weights[number]
+        loss = torch.nan_to_num(loss) * 0.0 if weight == 0.0 else loss * weight
+        scaler.scale(loss).backward()
         total += loss.detach()
-    if accelerator.num_processes > 1:
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [total.reshape(1)])
-        torch.distributed.all_reduce(flat)
-        position = 0
-        for gradient in gradients:
-            gradient.copy_(flat[position : position + gradient.numel()].view_as(gradient))
-            position += gradient.numel()
-        total = flat[-1].clone()
+    if compute.sums is not None:
+        compute.sums.finish(item.model, total)
     return total
 
 

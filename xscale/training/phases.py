@@ -23,39 +23,36 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from harness_tasks.sources import source_name
 from xscale.adapters import save_adapters, with_adapters
 from xscale.base_models import resolve_base
 from xscale.encoding import takes_token_types
 from xscale.errors import UserError
 from xscale.experiment import Recipe
 from xscale.files import disk_errors, whole_file, whole_folder, write_text
+from xscale.precision import effective_precision
 from xscale.progress import console, progress, say
 from xscale.training.card import model_card
-from xscale.training.development import accuracy, development_set, other_languages
-from xscale.training.heads import Encoded, encode, freeze, model_with_head, save_model, share_encoder
+from xscale.training.development import DevelopmentSet, development_set, other_languages, scoring_of
+from xscale.training.heads import encode, freeze, model_with_head, save_model, share_encoder
 from xscale.training.loop import (
-    Outcome,
+    STATE_FIELDS,
     Saving,
-    Scoring,
     State,
     TrainingSet,
     plan_batches,
     train_steps,
-    uses_bf16,
 )
+from xscale.training.records import development_record, phase_record
 from xscale.training.samples import Sample, as_prompts, intermediate_samples, target_samples, texts_sample
 from xscale.training.tasks import training_task
 from xscale.training.tracking import start_trackers, trackers
 
 SAVE_SECONDS = 120.0
-_STEPS_A_STATE = 500  # with several processes, which cannot go by their clocks
 _LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors")
 _STATE, _PROGRESS = "state.pt", "progress.json"
 
@@ -308,7 +305,15 @@ def _train_on(
     if state is not None:
         run.record["phases"] = state["phases"]
         say(f"{recipe.id}: {name} goes on from step {state['step']} of {len(plan)}")
-    scoring = _scoring(run, name, models[0], len(plan)) if name != "intermediate" and last else None
+    precision = effective_precision(phase.precision, accelerator.device)
+    looks = _development_sets(run, name) if name != "intermediate" and last else []
+    scoring = (
+        scoring_of(
+            recipe.development, looks, models[0], len(plan), run.tokenizer, accelerator.device, precision
+        )
+        if looks
+        else None
+    )
     rows, names = sum(len(sample.order) for sample in samples), "+".join(s.task.name for s in samples)
     with progress(f"train {recipe.id}: {name} on {rows} of {names}", len(plan)) as advance:
         outcome = train_steps(
@@ -324,121 +329,49 @@ def _train_on(
             scoring,
         )
     seconds = round(time.monotonic() - start, 1)
-    for sample, encoded in zip(samples, inputs, strict=True):
-        run.record["phases"].append(_record(run, name, sample, encoded, len(plan), outcome, seconds))
-    if scoring is not None:
-        run.record.setdefault("development", {})[name] = _development_record(
-            run, name, models[0], outcome, plan
+    for number, (sample, encoded) in enumerate(zip(samples, inputs, strict=True)):
+        made = phase_record(name, number, sample, encoded, plan, outcome, phase.max_length, recipe.data)
+        run.record["phases"].append(made | {"precision": precision, "seconds": seconds})
+    if looks:
+        run.record.setdefault("development", {})[name] = development_record(
+            recipe.development.choose, outcome, len(plan), looks[0], recipe.development.validation_rows
         )
 
 
-def _record(
-    run: _Run,
-    name: str,
-    sample: Sample,
-    encoded: Sequence[Encoded],
-    steps: int,
-    outcome: Outcome,
-    seconds: float,
-) -> dict[str, Any]:
-    phase = run.recipe.phases[name]
-    chosen = [sample.examples[row] for row in sample.order]
-    content = json.dumps([[e.pairs, e.label, e.span, e.tags] for e in chosen], ensure_ascii=False)
-    return {
-        "phase": name,
-        "task": sample.task.name,
-        "source": sample.task.file or source_name(run.recipe.data),
-        "rows": len(chosen),
-        "rows_here": sample.rows_here,
-        "rows_full": sample.task.examples,
-        "rows_sha256": hashlib.sha256(sample.order.astype("<i8").tobytes()).hexdigest(),
-        "data_sha256": hashlib.sha256(content.encode()).hexdigest(),
-        "leaked_rows_dropped": sample.leaks.rows,
-        "leaked_premises_dropped": sample.leaks.premises,
-        "leakage_checked": list(sample.leaks.checked),
-        "leakage_not_checked": list(sample.leaks.absent),
-        "at_max_length": sum(len(ids) >= phase.max_length for item in encoded for ids in item.ids),
-        "inputs": len(encoded),
-        "steps": steps,
-        "precision": "bf16" if uses_bf16(phase, run.accelerator.device) else "fp32",
-        "loss_first": round(float(np.mean(outcome.losses[:10])), 4),
-        "loss_last": round(float(np.mean(outcome.losses[-10:])), 4),
-        "seconds": seconds,
-    }
-
-
-def _scoring(run: _Run, target: str, model: PreTrainedModel, total: int) -> Scoring | None:
-    wanted, phase = run.recipe.development, run.recipe.phases[target]
+def _development_sets(run: _Run, target: str) -> list[DevelopmentSet]:
+    """English, then the other languages; none where nothing is to be scored."""
+    recipe, wanted = run.recipe, run.recipe.development
     if wanted.choose == "none":
-        return None
-    english = development_set(
-        target,
-        "en",
-        training_task(run.recipe.targets[target].train[0], run.recipe.tasks).head,
-        wanted.rows,
-        run.recipe.data,
-        run.tokenizer,
-        phase.max_length,
-    )
-    use_bf16 = uses_bf16(phase, run.accelerator.device)
-    times = wanted.times if wanted.choose == "best" else 1
-    steps = frozenset(round(total * (i + 1) / times) for i in range(times)) - {0}
-    return Scoring(
-        lambda: accuracy(model, english, run.tokenizer, run.accelerator, use_bf16),
-        steps,
-        wanted.choose == "best",
-    )
-
-
-def _development_record(
-    run: _Run, target: str, model: PreTrainedModel, outcome: Outcome, plan: Sequence[Any]
-) -> dict[str, Any]:
-    wanted, phase = run.recipe.development, run.recipe.phases[target]
-    step = outcome.best_step or len(plan)
-    head = training_task(run.recipe.targets[target].train[0], run.recipe.tasks).head
-    others = other_languages(
-        target, head, wanted.validation_rows, run.recipe.data, run.tokenizer, phase.max_length
-    )
-    use_bf16 = uses_bf16(phase, run.accelerator.device)
-    return {
-        "choose": wanted.choose,
-        "step": step,
-        "steps": len(plan),
-        "english": dict(outcome.scores).get(step),
-        "english_scores": [[done, score] for done, score in outcome.scores],
-        "validation_rows": wanted.validation_rows,
-        "validation": {
-            item.language: accuracy(model, item, run.tokenizer, run.accelerator, use_bf16) for item in others
-        },
-        "note": "validation in other languages plays no part in choosing",
-    }
+        return []
+    head = training_task(recipe.targets[target].train[0], recipe.tasks).head
+    rest = (recipe.data, run.tokenizer, recipe.phases[target].max_length)
+    return [
+        development_set(target, "en", head, wanted.rows, *rest),
+        *other_languages(target, head, wanted.validation_rows, *rest),
+    ]
 
 
 def _saving(run: _Run, name: str, stage: int) -> Saving:
-    last = time.monotonic()
-
-    def due(step: int) -> bool:
-        nonlocal last
-        if run.accelerator.num_processes > 1:
-            return step % _STEPS_A_STATE == 0
-        if time.monotonic() - last < run.save_seconds:
-            return False
-        last = time.monotonic()
-        return True
-
     def write(state: State) -> None:
         with whole_file(run.work / _STATE) as temporary:
             torch.save(state | {"unit": name, "stage": stage, "phases": run.record["phases"]}, temporary)
 
-    return Saving(write, due)
+    return Saving(write, run.save_seconds)
 
 
 def _stored_state(run: _Run, name: str, stage: int | None = None) -> State | None:
-    """The state of that phase (and stage), if the training was stopped there."""
+    """The state of that phase (and stage), if the training was stopped there; a damaged one is said, and not taken."""
     path = run.work / _STATE
     if not path.exists():
         return None
-    state: State = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+        if not STATE_FIELDS | {"unit", "stage", "phases"} <= state.keys():
+            raise ValueError("a field is missing")
+    except Exception as error:  # torch raises a dozen unrelated types for damaged files
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        say(f"{run.recipe.id}: {path.name} is damaged ({reason}); {name} is trained from its start")
+        return None
     return state if state["unit"] == name and stage in (None, state["stage"]) else None
 
 
