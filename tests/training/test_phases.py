@@ -139,6 +139,45 @@ def test_masked_lm_trains_beside_the_intermediate_task(base: Path, tmp_path: Pat
     )  # 48 rows in batches of 8, and a quarter of all updates on texts
 
 
+def test_losses_and_work_are_recorded_for_each_task_of_a_mixture(base: Path, tmp_path: Path) -> None:
+    """Pairs begin near ln 3, choices near ln 2, and a row of two choices is two sequences."""
+    import math
+
+    recipe = make_recipe(
+        base,
+        intermediate=["bundled_nli", "bundled_copa"],
+        size=160,
+        mixing=Mixing(rule="uniform"),
+        phase={"learning_rate": 1e-6, "epochs": 2},
+    )
+    record = train_recipe(recipe, tmp_path / "checkpoints" / "tiny")
+    nli, copa, target = record["phases"]
+    assert (nli["updates"], copa["updates"], nli["steps"]) == (20, 20, 40)
+    assert (nli["sequences"], copa["sequences"]) == (160, 320)
+    assert 160 * 4 < nli["tokens"] < 160 * 48 and target["updates"] == target["steps"]
+    assert abs(nli["loss_first"] - math.log(3)) < abs(nli["loss_first"] - math.log(2))
+    assert abs(copa["loss_first"] - math.log(2)) < abs(copa["loss_first"] - math.log(3))
+
+
+def test_all_languages_are_scored_at_every_look_and_a_collapsed_run_is_marked(
+    base: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        base,
+        size=0,
+        development=Development(choose="average", times=3, rows=60, validation_rows=10),
+        phase={"learning_rate": 1e-9},
+    )
+    record = train_recipe(recipe, tmp_path / "checkpoints" / "tiny")
+    scores = record["development"]["xnli"]
+    assert [step for step, _ in scores["validation_scores"]] == [1, 3, 4]
+    assert all(len(others) == 14 and "en" not in others for _, others in scores["validation_scores"])
+    assert scores["collapsed"] is True and scores["commonest_label"] == pytest.approx(1 / 3, abs=0.1)
+    card = (tmp_path / "checkpoints" / "tiny" / "README.md").read_text()
+    assert "the mean of the weights at 3 steps of 4 was kept (average)" in card
+    assert "This training of xnli collapsed" in card
+
+
 def test_masked_lm_from_a_set_of_the_mirror(base: Path, tmp_path: Path, real_data: Path) -> None:
     masked = MaskedLM(
         dataset="google/xtreme",

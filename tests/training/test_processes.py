@@ -30,8 +30,8 @@ train_recipe(Recipe.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys
 """
 
 
-def two_processes(recipe: Recipe, folder: Path) -> None:
-    """Train as `accelerate launch --num_processes 2 --cpu` would start it."""
+def two_processes(recipe: Recipe, folder: Path, script: str = TRAIN, count: int = 2) -> list[str]:
+    """Train as `accelerate launch --num_processes 2 --cpu` would start it; returns what each process said."""
     file = folder.parent / "recipe.json"
     file.write_text(recipe.model_dump_json())
     with socket.socket() as free:
@@ -40,24 +40,27 @@ def two_processes(recipe: Recipe, folder: Path) -> None:
     shared = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(phases.__file__).parents[2]),
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", TRAIN, str(file), str(folder)],
+            [sys.executable, "-c", script, str(file), str(folder)],
             env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
         )
-        for rank in (0, 1)
+        for rank in range(count)
     ]
+    said = []
     try:
         for process in processes:
             _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors.decode()[-2000:]
+            said.append(errors.decode())
+            assert process.returncode == 0, said[-1][-2000:]
+        return said
     finally:
         for process in processes:
             process.kill()
@@ -92,6 +95,99 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     assert differences(one, two) < 2e-6
     train_recipe(recipe.model_copy(update={"size": 0}), whole)
     assert differences(one, whole) > 1e-3  # training moved the weights by far more than that
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from xscale.experiment import Recipe
+from xscale.training import loop, phases
+loop.SAVING_SHARE, loop._STEPS_A_LOOK = 1.0, 1
+write = phases._saving
+def once(run, name, stage):
+    saving = write(run, name, stage)
+    inner = saving.write
+    def stop(state):
+        inner(state)
+        if state["step"] == 3:
+            import os
+            os._exit(0)
+    saving.write = stop
+    return saving
+phases._saving = once
+import torch
+gather = loop.gather_object
+def counted(values):
+    result = gather(values)
+    counted.calls += 1
+    if counted.calls == 3 and torch.distributed.get_rank():
+        import os
+        os._exit(0)
+    return result
+counted.calls = 0
+loop.gather_object = counted
+phases.train_recipe(Recipe.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), save_seconds=0.0)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_state_of_two_processes_is_taken_up_by_any_other_number(count: int, tmp_path: Path) -> None:
+    """Without dropout the weights are those of a whole training, whoever goes on."""
+    recipe = make_recipe(make_base(tmp_path / "base"), size=43, phase={"batch_size": 7} | PHASE)
+    whole, torn = (tmp_path / name / "tiny" for name in ("whole", "torn"))
+    train_recipe(recipe, whole)
+    torn.parent.mkdir()
+    two_processes(recipe, torn, STOPPED)
+    state = torch.load(torn.parent / ".tiny.training" / "state.pt", weights_only=True)
+    assert (state["step"], len(state["random"])) == (3, 2) and not torn.exists()
+    if count == 1:
+        train_recipe(recipe, torn)
+    else:
+        said = two_processes(recipe, torn, count=count)
+        assert "goes on from step 3" in " ".join(said[0].split())
+    assert differences(whole, torn) < 2e-6
+
+
+OUT_OF_MEMORY = """
+import sys, torch
+from pathlib import Path
+from xscale.experiment import Recipe
+from xscale.training import gradient_sums, loop
+from xscale.training.phases import train_recipe
+gradient_sums.BUCKET_BYTES = 4096  # many buckets: some are sent when memory runs out
+original, calls = loop.loss_of, 0
+class Fails(torch.autograd.Function):
+    @staticmethod
+    def forward(context, hidden):
+        return hidden.clone()
+    @staticmethod
+    def backward(context, gradient):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+def loss_of(model, head, inputs, device):
+    global calls
+    calls += 1
+    if torch.distributed.get_rank() == 1 and len(inputs["input_ids"]) > 2 and calls > 2:
+        hook = model.base_model.encoder.layer[0].register_forward_hook(
+            lambda m, a, o: (Fails.apply(o[0]), *o[1:]) if isinstance(o, tuple) else Fails.apply(o)
+        )
+        try:
+            return original(model, head, inputs, device)
+        finally:
+            hook.remove()
+    return original(model, head, inputs, device)
+loop.loss_of = loss_of
+train_recipe(Recipe.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+"""
+
+
+def test_memory_that_runs_out_in_one_process_after_sums_were_sent_changes_nothing(tmp_path: Path) -> None:
+    """In the backward pass of the lowest layer, when the upper layers' gradients are already on their way."""
+    recipe = make_recipe(make_base(tmp_path / "base"), size=43, phase={"batch_size": 8} | PHASE)
+    one, two = (tmp_path / name / "tiny" for name in ("one", "two"))
+    train_recipe(recipe, one)
+    two.parent.mkdir()
+    two_processes(recipe, two, OUT_OF_MEMORY)
+    assert differences(one, two) < 2e-6
 
 
 @pytest.mark.parametrize("head", ["classification", "tokens"])

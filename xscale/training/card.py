@@ -70,14 +70,25 @@ def model_card(record: dict[str, Any]) -> str:
             full += f" here ({phase['rows_full']:,} in full)"
         lines.append(
             f"| {phase['phase']} | {phase['task']} | {phase['rows']:,} | {full} | {dropped} | {phase['steps']:,} | "
-            f"{phase['loss_first']}, {phase['loss_last']} | {task.licence if task else 'not said'} |"
+            f"{_loss(phase['loss_first'])}, {_loss(phase['loss_last'])} | {task.licence if task else 'not said'} |"
         )
     for target, scores in record.get("development", {}).items():
+        kept = (
+            f"the mean of the weights at {len(scores['english_scores'])} steps of"
+            if scores["choose"] == "average"
+            else f"step {scores['step']} of"
+        )
         lines += [
             "",
-            f"{target}: step {scores['step']} of {scores['steps']} was kept ({scores['choose']}), English development "
+            f"{target}: {kept} {scores['steps']} was kept ({scores['choose']}), English development "
             f"accuracy {scores['english']:.4f}. Validation in other languages played no part in choosing.",
         ]
+        if scores.get("collapsed"):
+            lines += [
+                "",
+                f"**This training of {target} collapsed**: no better than giving the commonest label always "
+                f"({scores['commonest_label']:.4f}).",
+            ]
     if recipe["development"]["choose"] == "none":
         lines += ["", "The last step of each phase was kept; no development set was used."]
     lines += [
@@ -87,6 +98,10 @@ def model_card(record: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else str(value)
 
 
 def _trained_on(record: dict[str, Any]) -> list[str]:
