@@ -51,8 +51,8 @@ def requests() -> list[Instance]:
         target = get_target(name)
         documents = build_documents(name, language, "test", Options(data="bundled"))[:12]
         for number, document in enumerate(documents):
-            context = target.doc_to_text(document)
-            for k, choice in enumerate(target.doc_to_choice(document)):
+            context = target.context(document, target.words(language))
+            for k, choice in enumerate(target.choices(document, target.words(language))):
                 text = f" {choice}" if context else choice
                 place = (f"{name}_{language}", number, 1)
                 found.append(Instance("loglikelihood", document, (context, text), k, place))
