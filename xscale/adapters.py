@@ -82,14 +82,16 @@ def load_adapted(folder: Path, model_class: Any) -> Any:
     from transformers import AutoConfig
 
     peft = _peft()
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     base = getattr(config, "xscale_base", None)
     if base is None:
         raise UserError(
             f"checkpoint {folder}: config.json does not name its base (xscale_base); train it again"
         )
     try:
-        model = model_class.from_pretrained(resolve_base(base), config=config, dtype=torch.float32)
+        model = model_class.from_pretrained(
+            resolve_base(base), config=config, dtype=torch.float32, use_safetensors=True
+        )
     except OSError as error:
         raise UserError(f"checkpoint {folder}: its base {base!r}: {str(error).splitlines()[0]}") from None
     return peft.PeftModel.from_pretrained(model, folder).merge_and_unload().eval()

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from xscale.errors import UserError
 from xscale.files import whole_folder
+from xscale.manifest import refuse_pickles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -55,6 +56,7 @@ def resolve_base(name: str) -> str:
             raise UserError(
                 f"base {name!r}: no transformers checkpoint in {folder} (no config.json); check the path"
             )
+        refuse_pickles(folder, f"base {name!r}")
         return str(folder)
     return name
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +23,8 @@ from harness_tasks.targets import targets
 from harness_tasks.tasks import task_name
 from xscale.errors import UserError
 from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
-from xscale.evaluation.runner import RESULTS, Selection, build_model, load_tasks, result_key
-from xscale.files import sha256_of_folder
+from xscale.evaluation.runner import PARTIAL, RESULTS, Selection, build_model, load_tasks, result_key
+from xscale.files import HALF_WRITTEN, REPLACED, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
 from xscale.pipeline import Workspace
 from xscale.progress import say
@@ -30,6 +32,7 @@ from xscale.progress import say
 SET_ASIDE = ".set-aside"  # below results/: what --fix took away
 TOLERANCE = 2e-3  # of a log-probability that is computed again in batches of other widths
 _SHARE_OF_ROWS = 0.01
+_SHARED_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 
 
 def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = False) -> list[str]:
@@ -48,7 +51,7 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
         entry, defects = _checkpoint_defects(listed, workspace)
         findings += defects
         results = workspace.results / entry.id
-        if not results.exists():
+        if not results.exists() or _is_under_way(results):
             continue
         in_result = result_defects(entry, results)
         if deep and not defects and not in_result:
@@ -66,13 +69,46 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
     for path in unused_weights(workspace) if fix else ():
         say(f"removed {path}, which no checkpoint uses")
         path.unlink(missing_ok=True)
-    for path in leftovers(workspace):
-        if fix:
-            say(f"removed {path}, which a stopped process left")
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        else:
-            findings.append(f"{path}: left by a process that was stopped; `xscale check --fix` removes it")
+    findings += _interrupted_writes(workspace, fix)
     return findings
+
+
+def _interrupted_writes(workspace: Workspace, fix: bool) -> list[str]:
+    """What stopped processes left. With `fix`, a folder that was about to be replaced is put back or, where the new one is
+    there, set aside; half-written files and folders, which hold nothing whole, are removed. Each under its lock."""
+    findings = []
+    for path in leftovers(workspace):
+        if not fix:
+            findings.append(f"{path}: left by a process that was stopped; `xscale check --fix` clears it up")
+            continue
+        with _locked(path) as free:
+            if not free or not os.path.lexists(path):
+                continue
+            name = path.name[1:].removesuffix(path.suffix)
+            if path.suffix == REPLACED and restore(path.with_name(name)):
+                say(f"put {path.with_name(name)} back: a process was stopped while it replaced it")
+            elif path.suffix == REPLACED:
+                _set_aside(path, f"{path}: replaced by {name}")
+            else:
+                say(f"removed {path}, which a stopped process left half-written")
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return findings
+
+
+def _is_under_way(results: Path) -> bool:
+    """Whether an evaluation is running, or was stopped before it had a result: `xscale eval` goes on from what it kept."""
+    lock = results.with_name(f".{results.name}.lock")
+    if lock.is_file():
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except Timeout:
+            say(f"{results.name}: is being evaluated; not looked at")
+            return True
+    stopped = (results / PARTIAL).is_dir() and not (results / PREDICTIONS).exists()
+    if stopped:
+        say(f"{results.name}: its evaluation was stopped; `xscale eval {results.name}` goes on")
+    return stopped
 
 
 def _checkpoint_defects(entry: Entry, workspace: Workspace) -> tuple[Entry, list[str]]:
@@ -269,38 +305,51 @@ def _orphans(folder: Path, known: set[str]) -> list[Path]:
 
 
 def leftovers(workspace: Workspace) -> list[Path]:
-    """What stopped processes left: half-written files and folders that nobody holds a lock on."""
+    """What stopped processes left of their own: files and folders of ours that nobody holds a lock on."""
     found = []
     for place in (workspace.manifest.parent, workspace.checkpoints, workspace.results):
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
-            if path.suffix in (".part", ".old") and not _in_use(path, place):
+            if path.suffix in (HALF_WRITTEN, REPLACED) and not path.is_symlink():
                 found.append(path)
     if workspace.results.is_dir():
-        found += sorted(workspace.results.glob("*/.*.part"))
-    return found
+        found += [path for path in sorted(workspace.results.glob(f"*/.*{HALF_WRITTEN}")) if path.is_file()]
+    return [path for path in found if not _in_use(path)]
 
 
 def unused_weights(workspace: Workspace) -> list[Path]:
     """Shared frozen weights that no checkpoint, and no training under way, links to: a cache that only takes room.
 
-    Where a copy has lost the hard links, that is all of them.
+    Where a copy has lost the hard links, that is all of them. Only files that are named as ours are.
     """
     shared = workspace.checkpoints / ".shared"
-    if not shared.is_dir():
+    if not shared.is_dir() or shared.is_symlink():
         return []
-    return sorted(path for path in shared.iterdir() if path.stat().st_nlink == 1)
+    ours = (path for path in sorted(shared.iterdir()) if _SHARED_NAME.fullmatch(path.name))
+    return [path for path in ours if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1]
 
 
-def _in_use(path: Path, place: Path) -> bool:
-    """Whether a process holds the lock of what `.<name>.part` or `.<name>.old` belongs to."""
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold the lock of what a leftover belongs to, or yield False where a process has it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for lock in _locks(path):
+                stack.enter_context(FileLock(lock, timeout=0))
+        except Timeout:
+            yield False
+            return
+        yield True
+
+
+def _locks(path: Path) -> list[Path]:
+    """The locks that are there of what `.<name>.xscale-part` (or `-old`, or with random letters) belongs to."""
     name = path.name[1:].removesuffix(path.suffix)
-    lock = place / f".{name}.lock"
-    if not lock.exists():
-        lock = place / f"{name.rpartition('.')[0]}.lock"  # .<manifest>.<random>.part
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
+    stem = name.rpartition(".")[0]
+    within = path.parent.parent / f".{path.parent.name}.lock"  # of results/<id>/.<file>
+    names = [path.parent / f".{name}.lock", path.parent / f"{stem}.lock", within]
+    return [lock for lock in names if lock.is_file()]
+
+
+def _in_use(path: Path) -> bool:
+    with _locked(path) as free:
+        return not free

@@ -7,12 +7,15 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from xscale.errors import UserError
 
+# endings of what is written but not there yet, and of what is about to be replaced: nobody else's files are called so
+HALF_WRITTEN, REPLACED = ".xscale-part", ".xscale-old"
 # the last one is torch's, which does not pass the system's reason on
 _SIGNS_OF_A_FULL_DISK = ("No space left", "File too large", "PytorchStreamWriter")
 
@@ -42,7 +45,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=HALF_WRITTEN, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -60,11 +63,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path`; rename it to `path` when the block ends without an exception.
 
-    An older folder at `path` is replaced. What a killed process left behind is removed by the next one
-    that writes the same path, so at most one process may write a path at a time (hold a lock).
+    An older folder at `path` is replaced; one that was about to be, when a process was killed, is put back first. What a
+    killed process left half-written is removed by the next one that writes the same path, so at most one process may write
+    a path at a time (hold a lock). Raises `UserError` where a link stands in the place of a folder of ours.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary, old = path.with_name(f".{path.name}{HALF_WRITTEN}"), path.with_name(f".{path.name}{REPLACED}")
+    for own in (path, temporary, old):
+        refuse_link(own)
+    restore(path)
     shutil.rmtree(temporary, ignore_errors=True)
     with disk_errors(path):
         temporary.mkdir()
@@ -79,7 +86,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
         if path.exists():
-            old = path.with_name(f".{path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             os.replace(path, old)
             os.replace(temporary, path)
@@ -88,6 +94,42 @@ def whole_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restore(path: Path) -> bool:
+    """Put back the folder that was about to be replaced where a process was killed before the new one was there."""
+    old = path.with_name(f".{path.name}{REPLACED}")
+    if path.exists() or not old.is_dir() or old.is_symlink():
+        return False
+    os.replace(old, path)
+    return True
+
+
+def refuse_link(path: Path) -> None:
+    """Raise `UserError` where `path` is a symbolic link: what is written there would land elsewhere."""
+    if path.is_symlink():
+        raise UserError(
+            f"{path}: a symbolic link, which is never followed for writing; remove it, or move what it points to here"
+        )
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that we write (as `os.open`): a plain file that no other name leads to, made when it is absent.
+
+    Raises `UserError` for a link, a hard link, a folder or a special file, OSError as `os.open`.
+    """
+    refuse_link(path)
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise UserError(f"{path}: not a plain file; move it away") from None
+        raise
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(handle)
+        raise UserError(f"{path}: not a plain file of its own (a special file, or a hard link); move it away")
+    return handle
 
 
 def write_text(path: Path, text: str) -> None:

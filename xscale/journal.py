@@ -11,6 +11,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from xscale.files import open_own
+
 SECRET_NAME = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
 _MIN_SECRET = 6  # characters; shorter values are words that occur anyway
 
@@ -24,7 +26,7 @@ def write_event(journal: Path, event: str, **fields: Any) -> None:
     """Append one line: time (UTC), host, process, event and the fields, without secrets.
 
     One `write` of a line to a file opened for appending, so lines of several processes do not mix. A log that cannot be
-    written (a full disk) never stops the work.
+    written (a full disk) never stops the work. Raises `UserError` where the log is a link to somewhere else.
     """
     record = {
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
@@ -36,7 +38,7 @@ def write_event(journal: Path, event: str, **fields: Any) -> None:
     line = without_secrets(json.dumps(record, ensure_ascii=False, default=str)) + "\n"
     with contextlib.suppress(OSError):
         journal.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        handle = open_own(journal, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(handle, line.encode())
         finally:

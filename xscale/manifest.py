@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness_tasks.parsing import read_model
+from harness_tasks.parsing import MAX_BYTES, read_model
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
 from xscale.hub import hub_folder, is_repository
@@ -20,6 +20,7 @@ SCHEMA_VERSION = 1
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DEVICE_PATTERN = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
 SECRET_PATTERN = re.compile(r"(^|_)(token|api_?key|password|secret|auth)$", re.IGNORECASE)
 LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
 
@@ -153,12 +154,28 @@ def read_manifest_or_empty(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the manifest, whole or not at all, fields in a fixed order, one a line."""
+    """Write the manifest, whole or not at all, fields in a fixed order, one a line; through a link where it is one.
+
+    Raises `UserError` when it would be too large to be read again."""
     data: dict[str, Any] = {"version": manifest.version}
     if manifest.schema_:
         data = {"$schema": manifest.schema_} | data
     data["entries"] = [entry.model_dump(exclude_none=True) for entry in manifest.entries]
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    if len(text.encode()) > MAX_BYTES:
+        raise UserError(
+            f"{path}: {len(manifest.entries):,} entries are more than the {MAX_BYTES // 2**20} MiB that a manifest may have; "
+            "start another one with --manifest"
+        )
+    write_text(_behind_links(path), text)
+
+
+def _behind_links(path: Path) -> Path:
+    """The file itself where the manifest is a link to a shared one, so that it is written through."""
+    try:
+        return path.resolve(strict=True) if path.is_symlink() else path
+    except (OSError, RuntimeError):
+        raise UserError(f"{path}: a link that leads nowhere; mend or remove it") from None
 
 
 def change_manifest(path: Path, change: Callable[[list[Entry]], list[Entry]]) -> Manifest:
@@ -167,6 +184,7 @@ def change_manifest(path: Path, change: Callable[[list[Entry]], list[Entry]]) ->
     `change` takes the present entries and returns the new ones. Raises `UserError` when the present or the changed
     manifest is not valid; the file is then as it was.
     """
+    path = _behind_links(path)
     lock = Path(f"{path}.lock")
     if not lock.exists():
         read_manifest_or_empty(
@@ -329,7 +347,8 @@ def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
 
 
 def refuse_pickles(folder: Path, where: str) -> None:
-    """Raise `UserError` when `folder`, or a folder in it, has weights that only unpickling could read."""
+    """Raise `UserError` when `folder`, or a folder in it, has weights that only unpickling could read, or an index that
+    names files that are not safetensors beside it."""
     for inner in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
         files = sorted(path.name for path in inner.iterdir())
         pickled = [name for name in files if name.endswith(PICKLE_SUFFIXES)]
@@ -338,6 +357,25 @@ def refuse_pickles(folder: Path, where: str) -> None:
                 f"{where}: {inner / pickled[0]} is a pickle, which can run code when it is loaded, and there are no "
                 "safetensors beside it; convert it where you trust it: model.save_pretrained(folder) of transformers"
             )
+        for name in files:
+            if name.endswith(".safetensors.index.json"):
+                _check_index(inner / name, where)
+
+
+def _check_index(path: Path, where: str) -> None:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError("larger than an index is")
+        named = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        wrong = sorted(str(n) for n in named if not isinstance(n, str) or not _SHARD.fullmatch(n))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{where}: {path}: not an index of weights ({type(error).__name__}); restore it"
+        ) from None
+    if wrong:
+        raise UserError(
+            f"{where}: {path} names {wrong[0][:100]!r}, which is not a safetensors file beside it; only those are loaded"
+        )
 
 
 def refuse_remote_code(entries: Sequence[Entry], manifest_path: Path) -> None:

@@ -76,10 +76,12 @@ def model_with_head(
             "label2id": {label: i for i, label in enumerate(labels)},
         }
     try:
-        config = AutoConfig.from_pretrained(pretrained)
+        config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
         if dropout is not None:
             extra |= {name: dropout for name in _DROPOUT_FIELDS if hasattr(config, name)}
-        return _MODEL_CLASSES[head].from_pretrained(pretrained, dtype=torch.float32, **extra)
+        return _MODEL_CLASSES[head].from_pretrained(
+            pretrained, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **extra
+        )
     except (OSError, ValueError) as error:
         kind = "causal language model" if head == "causal_lm" else "encoder"
         raise UserError(

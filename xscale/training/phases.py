@@ -33,7 +33,7 @@ from xscale.base_models import resolve_base
 from xscale.encoding import takes_token_types
 from xscale.errors import UserError
 from xscale.experiment import Recipe
-from xscale.files import disk_errors, whole_file, whole_folder, write_text
+from xscale.files import disk_errors, refuse_link, whole_file, whole_folder, write_text
 from xscale.precision import effective_precision
 from xscale.progress import console, progress, say
 from xscale.training.card import model_card
@@ -133,8 +133,8 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
     cannot be had.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(pretrained)
-        if not takes_token_types(AutoConfig.from_pretrained(pretrained)):
+        tokenizer = AutoTokenizer.from_pretrained(pretrained, trust_remote_code=False)
+        if not takes_token_types(AutoConfig.from_pretrained(pretrained, trust_remote_code=False)):
             tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
         return tokenizer
     except (OSError, ValueError) as error:
@@ -164,6 +164,7 @@ def _resume_or_begin(
         usable = False
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        refuse_link(work)
         if not usable:
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True, exist_ok=True)

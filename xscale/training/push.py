@@ -18,6 +18,11 @@ def files_to_push(folder: Path) -> list[tuple[str, int]]:
             raise UserError(
                 f"{folder}: not a checkpoint of xscale (no {needed}); `xscale ls` lists checkpoints"
             )
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise UserError(
+                f"{path}: a link or special file, whose content is not the checkpoint's; remove it"
+            )
     files = [
         (path.relative_to(folder).as_posix(), path.stat().st_size)
         for path in sorted(folder.rglob("*"))
@@ -53,5 +58,11 @@ def _upload(folder: Path, repository: str, private: bool) -> str:
 
     api = HfApi()
     address = str(api.create_repo(repository, private=private, exist_ok=True))
-    api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Checkpoint {folder.name}")
+    listed = [name for name, _ in files_to_push(folder)]
+    api.upload_folder(
+        repo_id=repository,
+        folder_path=folder,
+        allow_patterns=listed,
+        commit_message=f"Checkpoint {folder.name}",
+    )
     return address
