@@ -181,3 +181,18 @@ def test_the_shipped_schema_and_the_empty_manifest_are_up_to_date() -> None:
     )
     shipped = json.loads((root / "checkpoints_manifest.json").read_text(encoding="utf-8"))
     assert (root / shipped["$schema"]).is_file()
+
+
+def test_arm_and_recipe_are_optional(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    old = '{"version": 1, "entries": [{"id": "a", "model": "hf", "model_args": {"pretrained": "x/a"}, "size": 0}]}'
+    path.write_text(old, encoding="utf-8")  # as version 0.1 wrote it
+    (read,) = read_manifest(path).entries
+    assert (read.arm, read.recipe) == (None, None)
+    add_entries(path, [entry("b", arm="mnli", recipe="ab" * 32)])
+    assert [(e.id, e.arm, e.recipe) for e in read_manifest(path).entries] == [
+        ("a", None, None),
+        ("b", "mnli", "ab" * 32),
+    ]
+    with pytest.raises(ValueError, match="recipe"):
+        entry("c", recipe="not a digest")
