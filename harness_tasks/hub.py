@@ -112,6 +112,9 @@ def commit_on_hub(dataset: str, revision: str) -> str:
             time.sleep(pause)
 
 
+_commit_once = lru_cache(maxsize=None)(commit_on_hub)
+
+
 def first_rows(
     dataset: str, config: str, split: str, revision: str | None = None, count: int = 3
 ) -> list[dict[str, object]]:
@@ -122,12 +125,12 @@ def first_rows(
     name = None if config == "default" or branch == CONVERTED else config
     files = {split: f"{config}/{split}/*.parquet"} if branch == CONVERTED else None
     try:
-        commit = commit_on_hub(dataset, commit or branch)
+        commit = _commit_once(dataset, commit or branch)
         rows = datasets.load_dataset(
             f"hf://datasets/{dataset}", name, split=split, revision=commit, data_files=files, streaming=True
         )
         return list(rows.take(count))
-    except Exception as error:
+    except Exception as error:  # as above
         raise UserError(
             f"cannot load {dataset} ({config}, {split}) from the Hugging Face hub: {_reason(error)}"
         ) from error

@@ -52,10 +52,17 @@ class LoopbackHub:
         self._server.shutdown()
         self._server.server_close()
 
-    def commit(self, repository: str, files: Mapping[str, bytes | str], branch: str = "main") -> str:
-        """Make these the repository's files at a new commit, to which the branch then points; returns the commit."""
+    def commit(
+        self,
+        repository: str,
+        files: Mapping[str, bytes | str],
+        branch: str = "main",
+        digest: str | None = None,
+    ) -> str:
+        """Make these the repository's files at a new commit, to which the branch then points; returns the commit (`digest`, or
+        made from the files)."""
         data = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
-        digest = hashlib.sha1(repr(sorted(data.items())).encode()).hexdigest()
+        digest = digest or hashlib.sha1(repr(sorted(data.items())).encode()).hexdigest()
         for name, content in data.items():
             path = self.folder / repository / digest / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness_tasks.errors import UserError
@@ -36,6 +36,16 @@ def read_target(target: str, language: str, split: str, source: str | None = Non
     for number, row in enumerate(rows):
         _check_row(spec, row, f"{where}, row {number}")
     return rows
+
+
+def checked_rows(
+    target: Target, place: Place, rows: Iterable[Mapping[str, Any]], where: str
+) -> list[dict[str, Any]]:
+    """Rows of a place's file with the target's names and labels; `UserError` where one is not what the target needs."""
+    found = [_renamed(place, row, f"{where}, row {number}") for number, row in enumerate(rows)]
+    for number, row in enumerate(found):
+        _check_row(target, row, f"{where}, row {number}")
+    return found
 
 
 def _renamed(place: Place, row: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -1,8 +1,63 @@
-"""Commands about data: where the tasks lie."""
+"""Commands about data: `doctor`, `fetch` and `lm-eval-path`."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from xscale.splits import Split
+
+TargetsOption = Annotated[
+    list[str] | None, typer.Option("--target", help="a target's rows; may be given again", metavar="NAME")
+]
+TasksOption = Annotated[
+    list[str] | None, typer.Option("--task", help="a training task; may be given again", metavar="NAME")
+]
+LanguagesOption = Annotated[
+    str | None, typer.Option("--languages", help="of the targets: official, all, or codes such as de,sw")
+]
+ExperimentOption = Annotated[
+    str | None, typer.Option("--experiment", help="what this experiment needs", metavar="EXPERIMENT")
+]
+
+
+def doctor(
+    data: Annotated[
+        str | None, typer.Option("--data", help="hub, bundled or a mirror folder", metavar="SOURCE")
+    ] = None,
+    target: TargetsOption = None,
+    task: TasksOption = None,
+    languages: LanguagesOption = None,
+    experiment: ExperimentOption = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="seconds that a set has to answer", min=0.1)
+    ] = 60.0,
+    revisions: Annotated[
+        bool, typer.Option("--revisions", help="print the commit that each set is at on the hub now")
+    ] = False,
+) -> None:
+    """Read the first rows of every set (or of those named) from the data source, and say what fails. Exit code 2 when
+    something does; that a mirror does not have all there is counts only for what is named.
+    """
+    from harness_tasks.sources import source_name
+    from xscale.doctor import ABSENT, examine, hub_revisions
+
+    splits = _splits(experiment, target, task, languages)
+    if revisions:
+        for dataset, revision in hub_revisions(splits):
+            typer.echo(f"{dataset}\t{revision}")
+        return
+    named = bool(experiment or target or task)
+    fit, failed = 0, 0
+    for split, problem in examine(splits, source_name(data), timeout):
+        fit += problem is None
+        failed += problem is not None and (named or problem != ABSENT)
+        typer.echo(f"ok     {split}" if problem is None else f"FAILS  {split}: {problem}")
+    typer.echo(f"{source_name(data)}: {fit} of {len(splits)} splits are there and fit")
+    if failed:
+        raise typer.Exit(2)
 
 
 def lm_eval_path() -> None:
@@ -12,3 +67,13 @@ def lm_eval_path() -> None:
     from harness_tasks.tasks import yaml_folder
 
     typer.echo(yaml_folder())
+
+
+def _splits(
+    experiment: str | None, targets: list[str] | None, tasks: list[str] | None, languages: str | None
+) -> list[Split]:
+    from xscale.experiment import find_experiment, read_experiment
+    from xscale.splits import chosen_splits
+
+    loaded = read_experiment(find_experiment(experiment)) if experiment is not None else None
+    return chosen_splits(loaded, targets or (), tasks or (), languages)

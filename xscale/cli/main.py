@@ -435,6 +435,10 @@ app.command(
     epilog="Example: xscale export first-run-4096-seed1 --file mine.tar.gz",
 )(entries.export)
 app.command(
+    short_help="Does the data source have everything?",
+    epilog="Example: xscale doctor --data hub   or: xscale doctor --data ../mirror --target xnli",
+)(data_commands.doctor)
+app.command(
     "lm-eval-path",
     short_help="The folder with the task files",
     epilog="Example: lm_eval --include_path $(xscale lm-eval-path) --tasks xnli_ood ...",
