@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from xscale.cli.main import app
 from xscale.errors import UserError
+from xscale.training.card import model_card
 from xscale.training.phases import train_recipe
 from xscale.training.push import files_to_push, push
 
@@ -32,6 +34,15 @@ def test_the_card_has_the_hubs_metadata_and_what_was_trained(folder: Path) -> No
     assert "64 examples of bundled_nli, seed 1" in card.text
     assert "| intermediate | bundled_nli | 64 | 7,200 | 0 | 8 |" in card.text
     assert "| xnli | bundled_nli_target | 32 | 768 | 1 | 4 |" in card.text
+
+
+def test_the_card_has_the_licence_that_a_users_set_was_given(folder: Path) -> None:
+    record = json.loads((folder / "recipe.json").read_text())
+    record["phases"][0]["task"] = "mine"
+    record["recipe"]["tasks"] = {"mine": {"file": "mine.jsonl", "licence": "CC0"}, "other": {}}
+    assert "| CC0 |" in model_card(record)
+    record["recipe"]["tasks"]["mine"]["licence"] = None
+    assert "| not said |" in model_card(record)
 
 
 def test_a_dry_run_lists_all_files_and_uploads_nothing(folder: Path) -> None:

@@ -63,14 +63,13 @@ def model_card(record: dict[str, Any]) -> str:
     ]
     lines += ["| --- | --- | ---: | ---: | ---: | ---: | --- | --- |"]
     for phase in record["phases"]:
-        task = TASKS.get(phase["task"].partition("@")[0])
         dropped = phase["leaked_rows_dropped"] + phase["leaked_premises_dropped"]
         full = f"{phase['rows_here']:,}"
         if phase["rows_full"] and phase["rows_full"] != phase["rows_here"]:
             full += f" here ({phase['rows_full']:,} in full)"
         lines.append(
             f"| {phase['phase']} | {phase['task']} | {phase['rows']:,} | {full} | {dropped} | {phase['steps']:,} | "
-            f"{_loss(phase['loss_first'])}, {_loss(phase['loss_last'])} | {task.licence if task else 'not said'} |"
+            f"{_loss(phase['loss_first'])}, {_loss(phase['loss_last'])} | {_licence(record, phase['task'])} |"
         )
     for target, scores in record.get("development", {}).items():
         kept = (
@@ -98,6 +97,13 @@ def model_card(record: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _licence(record: dict[str, Any], name: str) -> str:
+    """Of a set that comes with xscale, or what the user said of their own."""
+    task = TASKS.get(name.partition("@")[0])
+    own = (record["recipe"].get("tasks") or {}).get(name) or {}
+    return task.licence if task else own.get("licence") or "not said"
 
 
 def _loss(value: float | None) -> str:
