@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from harness_tasks.errors import UserError
-from harness_tasks.languages import Language, axis_slug
+from harness_tasks.languages import LANGUAGES, Language, axis_slug
 from harness_tasks.subsets.membership import shipped
 from harness_tasks.subsets.user import read_subsets
-from harness_tasks.targets import get_target, language_groups, languages, location, targets
+from harness_tasks.targets import get_target, language_groups, shipped_targets
 from harness_tasks.tasks import USER_METRICS, group_name, task_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,17 +83,18 @@ def utils_module(target: str) -> str:
 
 def task_yaml(target: str, language: str, subset: str | None = None, subsets_file: str | None = None) -> str:
     """One task."""
-    dataset, config = location(target, language)
-    inside = subset is not None and subsets_file is None
+    place = get_target(target).place(language)
     lines = [
-        f"include: {'../' if inside else ''}{common_name(target)}",
+        f"include: {common_name(target)}",
         f"task: {task_name(target, language, subset)}",
-        f"dataset_path: {dataset}",
-        f"dataset_name: {config}",
+        f"dataset_path: {place.dataset}",
+        f"dataset_name: {place.config}",
         "dataset_kwargs:",
         f"  target: {target}",
         f"  language: {language}",
     ]
+    if place.validation is None:
+        lines += ["validation_split: null", "fewshot_split: null"]
     if subset:
         metric = "  - metric: acc\n    aggregation: mean\n    higher_is_better: true"
         lines += [f"  subset: {subset}"]
@@ -106,11 +107,44 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def group_yaml(target: str, subset: str | None = None) -> str:
-    """The group of a target's languages, or of one subset's documents in them."""
+def group_yaml(target: str, subset: str | None = None, *, own_tasks: bool = False) -> str:
+    """The group of a target's languages, or of one subset's documents in them.
+
+    The tasks of a shipped subset are those of the languages with another selection, so they need no files and are
+    not listed by ``lm_eval ls tasks``; `own_tasks` names tasks that have files.
+    """
     lines = [f"group: {group_name(target, subset)}", "task:"]
-    lines += [f"  - {task_name(target, language, subset)}" for language in get_target(target).languages]
+    for language in get_target(target).languages:
+        if subset is None or own_tasks:
+            lines.append(f"  - {task_name(target, language, subset)}")
+            continue
+        lines += [
+            f"  - task: {task_name(target, language)}",
+            f"    dataset_kwargs: {{target: {target}, language: {language}, subset: {subset}}}",
+            "    metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]",
+        ]
     return HEADER + "\n".join([*lines, *_metrics(target, subset), *_metadata(target)]) + "\n"
+
+
+def further_yaml(target: str, name: str, codes: Sequence[str]) -> str:
+    """A group of further languages."""
+    lines = [
+        f"group: {group_name(target, name)}",
+        "task:",
+        *(f"  - {task_name(target, code)}" for code in codes),
+    ]
+    own = all(get_target(target).place(code).rows.kind == "own" for code in codes)
+    metrics = _metrics(target, "none: these rows have no subsets") if own else _metrics(target, None)
+    return HEADER + "\n".join([*lines, *metrics, *_metadata(target)]) + "\n"
+
+
+def further_groups(target: str) -> dict[str, list[str]]:
+    """Group -> the further languages in it."""
+    groups: dict[str, list[str]] = {}
+    spec = get_target(target)
+    for code in spec.further:
+        groups.setdefault(spec.place(code).group or "more", []).append(code)
+    return groups
 
 
 def axis_yaml(target: str, value: str, codes: Sequence[str]) -> str:
@@ -144,7 +178,7 @@ def _metadata(target: str) -> list[str]:
 def yaml_files() -> dict[str, str]:
     """Path below the YAML folder -> content, of every generated file."""
     files = {}
-    for target, spec in targets().items():
+    for target, spec in shipped_targets().items():
         folder = group_name(target)
         files[f"{folder}/utils.py"] = utils_module(target)
         files[f"{folder}/{common_name(target)}"] = common_yaml(target)
@@ -152,14 +186,12 @@ def yaml_files() -> dict[str, str]:
         files[f"{folder}/_{group_name(target, 'axes')}.yaml"] = all_axes_yaml(target)
         for value, codes in language_groups(target).items():
             files[f"{folder}/_{group_name(target, axis_slug(value))}.yaml"] = axis_yaml(target, value, codes)
-        for language in spec.languages:
+        for language in spec.places:
             files[f"{folder}/{task_name(target, language)}.yaml"] = task_yaml(target, language)
-        for subset in get_target(target).subsets:
-            name = group_name(target, subset.name)
-            files[f"{folder}/{subset.name}/_{name}.yaml"] = group_yaml(target, subset.name)
-            for language in spec.languages:
-                path = f"{folder}/{subset.name}/{task_name(target, language, subset.name)}.yaml"
-                files[path] = task_yaml(target, language, subset.name)
+        for name, members in further_groups(target).items():
+            files[f"{folder}/_{group_name(target, name)}.yaml"] = further_yaml(target, name, members)
+        for subset in spec.subsets:
+            files[f"{folder}/_{group_name(target, subset.name)}.yaml"] = group_yaml(target, subset.name)
     return files
 
 
@@ -171,7 +203,7 @@ def user_files(subsets_file: Path) -> dict[str, str]:
         target, name = subset.target, subset.name
         files[f"{target}/utils.py"] = utils_module(target)
         files[f"{target}/{common_name(target)}"] = common_yaml(target)
-        files[f"{target}/_{group_name(target, name)}.yaml"] = group_yaml(target, name)
+        files[f"{target}/_{group_name(target, name)}.yaml"] = group_yaml(target, name, own_tasks=True)
         for language in get_target(target).languages:
             files[f"{target}/{task_name(target, language, name)}.yaml"] = task_yaml(
                 target, language, name, path
@@ -212,10 +244,10 @@ def language_table() -> str:
     """Markdown table of all languages."""
     lines = [
         "| code | ISO 639-3 | language | script | family | in XLM-R | GiB in CC-100 | "
-        f"{' | '.join(target.title for target in targets().values())} |",
-        f"| --- | --- | --- | --- | --- | :-: | ---: |{' :-: |' * len(targets())}",
+        f"{' | '.join(target.title for target in shipped_targets().values())} |",
+        f"| --- | --- | --- | --- | --- | :-: | ---: |{' :-: |' * len(shipped_targets())}",
     ]
-    for language in sorted(languages().values(), key=lambda language: language.code):
+    for language in sorted(LANGUAGES.values(), key=lambda language: language.code):
         lines.append(_language_row(language))
     return "\n".join(lines)
 
@@ -223,7 +255,7 @@ def language_table() -> str:
 def _language_row(language: Language) -> str:
     seen = "yes" if language.in_xlmr else "no"
     size = f"{language.cc100_gib:.1f}" if language.in_xlmr else "-"
-    marks = ["x" if language.code in target.languages else "" for target in targets().values()]
+    marks = ["x" if language.code in target.languages else "" for target in shipped_targets().values()]
     cells = [language.code, language.iso639_3, language.name, language.script, language.family, seen, size]
     return f"| {' | '.join([*cells, *marks])} |"
 
@@ -241,6 +273,10 @@ def group_list(target: str) -> str:
         f"* `{group_name(target, axis_slug(value))}`: {value}: {', '.join(codes)}"
         for value, codes in language_groups(target).items()
     ]
+    lines += [
+        f"* `{group_name(target, name)}`: further languages: {', '.join(codes)}"
+        for name, codes in further_groups(target).items()
+    ]
     lines.append(
         f"* `{group_name(target, 'axes')}`: all groups by property of the language, each language run once"
     )
@@ -249,9 +285,9 @@ def group_list(target: str) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "languages": language_table,
-    **{f"{target} subsets": partial(subset_table, target) for target in targets()},
-    **{f"{target} rationales": partial(rationale_list, target) for target in targets()},
-    **{f"{target} groups": partial(group_list, target) for target in targets()},
+    **{f"{target} subsets": partial(subset_table, target) for target in shipped_targets()},
+    **{f"{target} rationales": partial(rationale_list, target) for target in shipped_targets()},
+    **{f"{target} groups": partial(group_list, target) for target in shipped_targets()},
 }
 
 

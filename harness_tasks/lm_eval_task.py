@@ -24,7 +24,7 @@ from lm_eval.config.group import AggMetricConfig
 
 from harness_tasks.rows import Options, build_documents, data_record, subset_names
 from harness_tasks.targets import get_target, targets
-from harness_tasks.tasks import group_name
+from harness_tasks.tasks import group_name, task_name
 
 
 class Documents(list[dict[str, Any]]):
@@ -87,13 +87,23 @@ class ParallelTask(ConfigurableTask):
             settings["doc_to_text"] = lambda doc: contexts["whole_premise"](doc, words)
         super().__init__(config=settings)
 
+    @property
+    def task_name(self) -> str:
+        """Its name in results; a group's selection of a subset is called after the subset."""
+        return task_name(self.target, self.language, self.subset)
+
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Reads the documents of both splits; raises :class:`~harness_tasks.errors.UserError`."""
         test = build_documents(self.target, self.language, "test", self.options, subset=self.subset)
-        validation = build_documents(self.target, self.language, "validation", self.options)
+        has_validation = get_target(self.target).place(self.language).validation is not None
+        validation = (
+            build_documents(self.target, self.language, "validation", self.options) if has_validation else []
+        )
         if self.subset:  # every document is of it: `acc` says all
             test = [{**doc, "subsets": []} for doc in test]
-        self.dataset = {"test": Documents(test), "validation": Documents(validation)}
+        self.dataset = {"test": Documents(test)}
+        if has_validation:
+            self.dataset["validation"] = Documents(validation)
 
     def build_all_requests(
         self,

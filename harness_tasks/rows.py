@@ -17,9 +17,9 @@ import numpy as np
 
 from harness_tasks.errors import UserError
 from harness_tasks.sources import fingerprint, resolve_source, source_name
-from harness_tasks.subsets.membership import identify, shipped_membership
+from harness_tasks.subsets.membership import Identified, identify, shipped_membership
 from harness_tasks.subsets.user import load_membership, subset_files
-from harness_tasks.targets import get_target, location, read_target
+from harness_tasks.targets import Place, get_target, read_target
 
 if TYPE_CHECKING:
     import datasets
@@ -99,22 +99,25 @@ def build_documents(
     subsets were made for.
     """
     spec = get_target(target)
-    rows, anchor, pivot = _read(target, language, split, options)
+    found = _read(target, language, split, options)
+    total, anchor = len(found.english.labels), found.english.anchor
     membership = load_membership(target, anchor, options.subset_files, options.data)
     if subset is not None and subset not in membership:
         known = ", ".join(membership) or "none"
         raise UserError(f"{source_name(options.data)} has no {target} subset {subset!r}; it has: {known}")
-    names = _names_by_row(membership, len(rows))
+    names = _names_by_row(membership, total)
+    place_of = {number: place for place, number in enumerate(found.numbers)}
     result = []
-    for number in _order(target, split, anchor, tuple(row["label"] for row in rows)):
-        if subset is not None and subset not in names[number]:
+    for number in _order(target, split, anchor, found.english.labels):
+        place = place_of.get(number)  # None: this language does not have the row
+        if place is None or (subset is not None and subset not in names[number]):
             continue
-        row = rows[number]
-        doc = {"target": target, "language": language, "row": number, "cluster": spec.cluster(number)}
+        row = found.rows[place]
+        doc = {"target": target, "language": language, "row": number, "cluster": found.clusters[place]}
         for field in spec.text_fields:
             doc[field] = row[field]
-        for field, values in pivot.items():
-            doc[field] = values[number] if options.repair_question else row[field]
+        for field, values in found.pivot.items():
+            doc[field] = values[place] if options.repair_question else row[field]
         doc["label"] = row["label"]
         doc["subsets"] = names[number]
         for field in spec.extra:
@@ -125,14 +128,16 @@ def build_documents(
 
 
 def subset_names(target: str, options: Options = DEFAULTS, language: str = "en") -> list[str]:
-    """The subsets that the data of `options` has, shipped ones first; the same in every `language`."""
+    """The subsets that the data of `options` has, shipped ones first; the same in every `language` whose rows
+    translate English ones."""
     anchor = anchor_of(target, options, language)
     return list(load_membership(target, anchor, options.subset_files, options.data))
 
 
 def anchor_of(target: str, options: Options = DEFAULTS, language: str = "en") -> str:
-    """The anchor (:mod:`harness_tasks.subsets.membership`) of the test rows; the same in every `language`."""
-    return _read(target, language, "test", options)[1]
+    """The anchor (:mod:`harness_tasks.subsets.membership`) of the test rows; the same in every `language` whose rows
+    translate English ones."""
+    return _read(target, language, "test", options).english.anchor
 
 
 def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict[str, str]:
@@ -141,33 +146,33 @@ def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict
     The fingerprint is of the test rows in this language in their original order: texts, label, and XCOPA's
     question as it is used.
     """
-    rows, anchor, pivot = _read(target, language, "test", options)
-    if options.repair_question and pivot:
+    found = _read(target, language, "test", options)
+    rows = found.rows
+    if options.repair_question and found.pivot:
         rows = [
-            {**row, **{field: values[number] for field, values in pivot.items()}}
-            for number, row in enumerate(rows)
+            {**row, **{field: values[place] for field, values in found.pivot.items()}}
+            for place, row in enumerate(rows)
         ]
     return {
         "data_source": source_name(options.data),
-        "data_anchor": anchor,
-        "data_fingerprint": fingerprint(rows, [*get_target(target).text_and_label, *pivot]),
+        "data_anchor": found.english.anchor,
+        "data_fingerprint": fingerprint(rows, [*get_target(target).text_and_label, *found.pivot]),
     }
 
 
-def _read(
-    target: str, language: str, split: str, options: Options
-) -> tuple[list[dict[str, Any]], str, dict[str, list[str]]]:
-    """A split's rows as published (not to be changed), their anchor, and the fields of the English rows."""
-    return _read_cached(target, language, split, resolve_source(options.data), options.check_text)
+def _read(target: str, language: str, split: str, options: Options) -> Identified:
+    """A split's rows as published (not to be changed), with their English rows."""
+    place = get_target(target).place(language)
+    return _read_cached(target, language, split, resolve_source(options.data), options.check_text, place)
 
 
 @lru_cache(maxsize=4)  # one language is asked for by several functions in a row; all of them would be 300 MB
 def _read_cached(
-    target: str, language: str, split: str, source: str, check_text: bool
-) -> tuple[list[dict[str, Any]], str, dict[str, list[str]]]:
+    target: str, language: str, split: str, source: str, check_text: bool, place: Place
+) -> Identified:
     rows = read_target(target, language, split, source)
-    dataset, config = location(target, language)
-    return (rows, *identify(target, language, split, rows, f"{dataset} ({config}, {split})", check_text))
+    where = f"{place.dataset} ({place.config}, {place.split(split)})"
+    return identify(target, language, split, rows, where, check_text, source)
 
 
 def _order(target: str, split: str, anchor: str, labels: tuple[int, ...]) -> Sequence[int]:

@@ -46,8 +46,10 @@ def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
                 language: fingerprint(mine, spec.text_and_label) for language, mine in rows.items()
             },
         }
-        if names := (*spec.pivot, *spec.facts):
-            content[split]["by_row"] = {name: _packed([fact[name] for fact in facts]) for name in names}
+        content[split]["by_row"] = {
+            "label": _packed([row["label"] for row in english]),
+            **{name: _packed([fact[name] for fact in facts]) for name in (*spec.pivot, *spec.facts)},
+        }
         if split == "test":
             content[split]["subsets"] = {
                 subset.name: _entry(subset.version, subset.members(rows, facts, data), english)
@@ -57,7 +59,7 @@ def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
     return content
 
 
-def _packed(values: Sequence[str]) -> dict[str, Any]:
+def _packed(values: Sequence[Any]) -> dict[str, Any]:
     """One digit a row, for at most ten different values."""
     known = sorted(set(values))
     return {"values": known, "rows": "".join(str(known.index(value)) for value in values)}

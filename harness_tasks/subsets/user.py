@@ -21,6 +21,7 @@ from harness_tasks.errors import UserError
 from harness_tasks.languages import axis_slug
 from harness_tasks.parsing import load_text, read_text
 from harness_tasks.subsets.membership import (
+    OWN,
     anchor_fingerprint,
     facts_by_row,
     is_official,
@@ -96,8 +97,17 @@ def load_membership(
     wrong, or the rows of `source` have another anchor.
     """
     membership = shipped_membership(target, anchor)
-    if not is_official(target, anchor) and not membership:
-        return membership  # a validation split: no subsets
+    spec = get_target(target)
+    if spec.user and not anchor.startswith(OWN):
+        rows = read_target(target, spec.pivot_language, "test", source)
+        if anchor_fingerprint(target, rows) != anchor:
+            return membership  # a validation split: no subsets
+        for shipped_subset in spec.subsets:
+            if shipped_subset.members is not None:
+                found = shipped_subset.members({"en": rows}, [], str(source))
+                membership[shipped_subset.name] = np.array(found, dtype=int)
+    elif anchor.startswith(OWN) or (not is_official(target, anchor) and not membership):
+        return membership  # a validation split, or rows without English rows: no subsets
     described = [s for path in subset_files(extra) for s in read_subsets(path) if s.target == target]
     for subset in described:
         if subset.name in membership:
@@ -107,21 +117,20 @@ def load_membership(
 
 
 def _members(subset: UserSubset, anchor: str, source: str | None) -> np.ndarray:
-    official = shipped(subset.target)["test"]
+    spec = get_target(subset.target)
     if subset.rule is None:
-        if (subset.anchor or official["anchor"]) != anchor:
+        if (subset.anchor or (None if spec.user else shipped(subset.target)["test"]["anchor"])) != anchor:
             raise UserError(
                 f"{subset.where}.rows: row numbers of other data than what is evaluated (anchor {anchor}); "
                 "give the anchor that they belong to, or evaluate that data"
             )
         return np.array(subset.rows, dtype=int)
-    spec = get_target(subset.target)
     rows = read_target(subset.target, spec.pivot_language, "test", source)
     if anchor_fingerprint(subset.target, rows) != anchor:
         raise UserError(
             f"{subset.where}.rule: the English rows of this source are not those that are evaluated"
         )
-    if is_official(subset.target, anchor):
+    if not spec.user and is_official(subset.target, anchor):
         facts = facts_by_row(subset.target, "test")
         rows = [
             {**row, **{name: facts[name][number] for name in spec.facts}} for number, row in enumerate(rows)
@@ -164,7 +173,7 @@ def _parse(entry: Any, path: str, place: str) -> UserSubset:
     anchor = entry.get("anchor")
     if anchor is not None and not re.fullmatch(r"[0-9a-f]{64}", str(anchor)):
         raise UserError(f"{where}.anchor: must be 64 hexadecimal digits")
-    total = None if anchor else shipped(target)["test"]["rows"]
+    total = None if anchor or get_target(target).user else shipped(target)["test"]["rows"]
     rows = _row_numbers(entry["rows"], total, f"{where}.rows")
     return UserSubset(name, target, entry["citation"], where, rows=rows, anchor=anchor)
 
@@ -225,7 +234,7 @@ def _condition(value: Any, target: str, where: str) -> Callable[[Row], bool]:
 def _field_test(value: dict[str, Any], target: str, where: str) -> Callable[[Row], bool]:
     spec = get_target(target)
     choices: dict[str, Sequence[Any]] = {"label": _label_names(spec), **spec.pivot}
-    for name in spec.facts:
+    for name in () if spec.user else spec.facts:
         choices[name] = shipped(target)["test"]["by_row"][name]["values"]
     field = value.get("field")
     if field not in (*spec.text_fields, *choices):

@@ -10,6 +10,7 @@ from harness_tasks.targets.registry import (
     language_groups,
     languages,
     location,
+    shipped_targets,
     targets,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "languages",
     "location",
     "read_target",
+    "shipped_targets",
     "targets",
 ]

@@ -22,7 +22,7 @@ def read_target(target: str, language: str, split: str, source: str | None = Non
     where = f"{place.dataset} ({place.config}, {name or split})"
     if name is None:
         raise UserError(f"{where}: {target} has no {split} split in {language!r}")
-    rows = read_rows(place.dataset, place.config, name, source)
+    rows = read_rows(place.dataset, place.config, name, source, place.revision)
     if place.fields or place.labels:
         rows = [_renamed(place, row, f"{where}, row {number}") for number, row in enumerate(rows)]
     other = spec.hidden_labels

@@ -83,11 +83,11 @@ class Place:
         labels: (value in the file, label), where the labels are not 0, 1, ...
         rows: how a row finds its English row
         official: whether it is of the target's own languages, which make its headline
-        words: for the target's prompt; None where no prompt in this language is known
+        words: for prompts of language models; None: those of the English prompt are used
         untranslated: a text that stands for a missing translation; such rows are left out
         group: further languages that belong together (``<target>_ood_<group>``)
         origin: official, human translation, machine translation, native or unknown
-        size: (split, number of rows in the file), where that is known
+        size: (test or validation, number of rows in the file), where that is known
         licence, citation: of this language's rows
         unconfirmed: what of all this nobody could look up, in words
     """
@@ -144,6 +144,7 @@ class Target:
         cluster: number of an English row -> number of its cluster; rows of a cluster are not independent
         score: (label, prediction) -> numerator, denominator of the target's figure
         hidden_labels: language whose labels English has where the hub hides them (all are -1)
+        order: targets are shown by it
         user: the file that describes it, of a user's target
     """
 
@@ -167,6 +168,7 @@ class Target:
     cluster: Callable[[int], int] = int
     score: Callable[[int, int], tuple[float, float]] = right_or_wrong
     hidden_labels: str | None = None
+    order: int = 100
     user: str | None = None
 
     @property
@@ -202,13 +204,9 @@ class Target:
         return self.places[language]
 
     def words(self, language: str) -> Any:
-        """What prompts in this language need; `UserError` where nothing is known."""
+        """What prompts in this language need; English where nothing is known about it."""
         words = self.place(language).words
-        if words is None:
-            raise UserError(
-                f"{self.name} has no prompt for language models in {language!r}; give `words` in a targets file"
-            )
-        return words
+        return self.place(self.pivot_language).words if words is None else words
 
     def subset_alias(self, name: str) -> str:
         """What a subset's group is called after."""

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 from harness_tasks.errors import UserError
 from harness_tasks.languages import LANGUAGES, Language, groups_of
-from harness_tasks.targets import xcopa, xnli
+from harness_tasks.targets.further import further_places
 from harness_tasks.targets.record import Doc, Target
 
-SHIPPED: dict[str, Target] = {target.name: target for target in (xnli.TARGET, xcopa.TARGET)}
+_OTHERS = {"record", "registry", "reading", "forms", "further", "user"}  # modules here that are no target's
+
+
+@cache
+def shipped_targets() -> Mapping[str, Target]:
+    """The targets that have a file beside this one, with the further languages that ship."""
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    modules = [importlib.import_module(f"{__package__}.{name}") for name in names if name not in _OTHERS]
+    found = [module.TARGET for module in modules if hasattr(module, "TARGET")]
+    places = further_places()
+    found = [target.with_places(places.get(target.name, {})) for target in found]
+    return {target.name: target for target in sorted(found, key=lambda target: target.order)}
 
 
 def targets() -> Mapping[str, Target]:
     """Name -> target, in the order in which they are shown."""
-    return SHIPPED
+    return shipped_targets()
 
 
 def get_target(name: str) -> Target:

@@ -78,6 +78,7 @@ SUBSETS = (
 
 TARGET = Target(
     name="xcopa",
+    order=2,
     title="XCOPA",
     version="1.0",
     citation=PONTI,

@@ -82,6 +82,7 @@ SUBSETS = (
 
 TARGET = Target(
     name="xnli",
+    order=1,
     title="XNLI",
     version="1.0",
     citation=CONNEAU,

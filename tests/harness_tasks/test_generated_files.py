@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness_tasks.generate import BLOCKS, fill_blocks, main, stale, user_files, yaml_files
-from harness_tasks.targets import get_target, targets
+from harness_tasks.targets import targets
 from harness_tasks.tasks import group_name, task_name, yaml_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,14 +47,17 @@ def test_names_are_unique_and_of_plain_characters():
         for match in re.findall(r"^(?:task|group): (\S+)$", content, flags=re.MULTILINE)
     ]
     assert len(names) == len(set(names))
-    assert all(re.fullmatch(r"[a-z0-9_]+", name) for name in names)
+    assert all(re.fullmatch(r"[a-z0-9_]+(-Latn)?", name) for name in names)
     expected = {
-        task_name(target, language, subset)
-        for target, languages in ((name, each.languages) for name, each in targets().items())
-        for language in languages
-        for subset in (None, *(entry.name for entry in get_target(target).subsets))
+        name
+        for target, each in targets().items()
+        for name in (
+            *(task_name(target, language) for language in each.places),
+            *(group_name(target, subset.name) for subset in each.subsets),
+        )
     }
     assert expected <= set(names)
+    assert {"xnli_ood_yor", "xcopa_ood_mk", "xnli_ood_more", "xcopa_ood_indic", "xnli_ood_afri"} <= set(names)
     assert {"xnli_ood", "xcopa_ood", "xnli_ood_negation", "xcopa_ood_easy", "xcopa_ood_unseen"} <= set(names)
 
 

@@ -1,0 +1,136 @@
+"""How the rows of a language find the rows of the English set that they translate: pure functions over rows."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness_tasks.errors import UserError
+from harness_tasks.targets.record import Place, Target
+
+Row = Mapping[str, Any]
+
+
+def english_numbers(
+    spec: Target, place: Place, split: str, rows: Sequence[Row], english: Sequence[Row] | None, where: str
+) -> list[int] | None:
+    """For each row the number of its English row; None where row i is row i.
+
+    `english` are the rows as published in English, for relations by a field or a text. Raises `UserError` where a
+    row is not found, or two rows are of one English row.
+    """
+    relation = place.rows
+    if relation.kind == "table":
+        numbers = _by_table(
+            Path(relation.file or ""), relation.column or "", place.config, split, len(rows), where
+        )
+    elif relation.kind in ("field", "text"):
+        if english is None:
+            raise UserError(
+                f"{where}: rows are known by {relation.kind} {relation.field!r}, and the data source has no "
+                f"{spec.title} in {spec.pivot_language!r} to compare with; use a source that has both"
+            )
+        by_field = relation.kind == "field"
+        find = _by_field if by_field else _by_text
+        numbers = find(spec, relation.field or "", rows, english, where)
+    else:
+        numbers = None
+    if numbers is not None and len(set(numbers)) != len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        raise UserError(
+            f"{where}: rows {[i for i, number in enumerate(numbers) if number == twice][:2]} are both of English row "
+            f"{twice}; every row must be of another one"
+        )
+    return numbers
+
+
+def _by_table(path: Path, column: str, config: str, split: str, total: int, where: str) -> list[int] | None:
+    """From a tab-separated file; None where it does not name the split."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            names = reader.fieldnames or []
+            for name in ("row", column):
+                if name not in names:
+                    raise UserError(f"{path}: no column {name!r}; it has: {', '.join(names)}")
+            lines = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: the table of rows cannot be read ({error})") from None
+    lines = [
+        line for line in lines if line.get("split", split) == split and line.get("config", config) == config
+    ]
+    if not lines:
+        return None
+    found: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        values = [str(line["row"]), str(line[column])]
+        if not all(value.isdecimal() and len(value) < 9 for value in values):
+            raise UserError(f"{path}: {split} line {number + 1}: {' and '.join(values)} are no row numbers")
+        found[int(values[0])] = int(values[1])
+    if sorted(found) != list(range(total)):
+        raise UserError(
+            f"{where}: {total} rows, but {path.name} has {len(found)} of them for {split}; take the set that the "
+            "table is of"
+        )
+    return [found[row] for row in range(total)]
+
+
+def _by_field(spec: Target, field: str, rows: Sequence[Row], english: Sequence[Row], where: str) -> list[int]:
+    """The English row with the same value in `field`."""
+    known: dict[str, int] = {}
+    for number, row in enumerate(english):
+        value = row.get(field)
+        if value is None or str(value) in known:
+            what = "has no" if value is None else "has twice the same"
+            raise UserError(
+                f"{where}: rows are known by field {field!r}, but {spec.title} in {spec.pivot_language!r} {what} "
+                f"{field!r} (row {number}); use another relation"
+            )
+        known[str(value)] = number
+    lost = [number for number, row in enumerate(rows) if str(row.get(field)) not in known]
+    if lost:
+        raise UserError(
+            f"{where}: {len(lost)} of {len(rows)} rows have a {field!r} that no English row has, the first is row "
+            f"{lost[0]} ({rows[lost[0]].get(field)!r})"
+        )
+    return [known[str(row[field])] for row in rows]
+
+
+def _by_text(spec: Target, field: str, rows: Sequence[Row], english: Sequence[Row], where: str) -> list[int]:
+    """The English row one of whose texts is in `field`; among several, the one with the same label."""
+    texts = []
+    for number, row in enumerate(rows):
+        text = row.get(field)
+        if not isinstance(text, str):
+            raise UserError(f"{where}, row {number}: field {field!r} is {text!r}; it must be text")
+        texts.append(text.strip())
+    best: tuple[list[int], list[list[int]]] | None = None
+    for name in spec.text_fields:
+        known: dict[str, list[int]] = defaultdict(list)
+        for number, row in enumerate(english):
+            known[row[name].strip()].append(number)
+        candidates = [known.get(text, []) for text in texts]
+        lost = [number for number, found in enumerate(candidates) if not found]
+        if best is None or len(lost) < len(best[0]):
+            best = lost, candidates
+    assert best is not None
+    lost, candidates = best
+    if lost:
+        raise UserError(
+            f"{where}: {len(lost)} of {len(rows)} rows have a text in {field!r} that no English row has, the first is "
+            f"row {lost[0]} ({str(texts[lost[0]])[:60]!r})"
+        )
+    numbers = []
+    for number, (row, found) in enumerate(zip(rows, candidates, strict=True)):
+        same = [other for other in found if english[other]["label"] == row["label"]]
+        chosen = found if len(found) == 1 else same
+        if len(chosen) != 1:
+            raise UserError(
+                f"{where}, row {number}: its {field!r} is that of English rows {found[:5]}, of which {len(same)} have "
+                "its label; give a table of the rows instead"
+            )
+        numbers.append(chosen[0])
+    return numbers
