@@ -48,10 +48,14 @@ class Phase(BaseModel):
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     max_length: PositiveInt = 128
+    window: PositiveInt | None = None  # tokens of a span task's windows; None: max_length
     freeze: Literal["nothing", "embeddings"] = "nothing"
     freeze_layers: Annotated[int, Field(ge=0)] = 0  # so many layers, from the lowest
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: as the base's configuration says
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: see xscale/precision.py
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = (
+        "auto"  # auto: eager on CPUs, else the model's
+    )
 
     @model_validator(mode="after")
     def _budget_where_fixed(self) -> Phase:
@@ -62,8 +66,11 @@ class Phase(BaseModel):
 
 # A recipe names the intermediate phase and, for each head, that of a target.
 #   laptop  for the embedded base on two cores: the embeddings, four fifths of its parameters, stay as they are
-#   paper   Phang et al. 2020 (arXiv 2005.13013): lr 1e-5, 10% warm-up, batch 32, XNLI 2 epochs, length 256
-#   xtreme  Hu et al. 2020 (arXiv 2003.11080): 5 epochs, lr 2e-5 (3e-5 for a base with "large" in its name), length 128
+#   paper   Phang et al. 2020 (arXiv 2005.13013). From public code (jiant) are the targets' lr 1e-5, 10% warm-up, weight decay
+#           0.01, batch 32, length 256, XNLI's 2 epochs, and windows of 384 for spans; ours are the intermediate phase's epochs
+#           and XCOPA's
+#   xtreme  Hu et al. 2020 (arXiv 2003.11080): 5 epochs, lr 2e-5 (3e-5 for a base with "large" in its name), length 128, without
+#           warm-up and weight decay
 RECIPES: dict[str, dict[str, Phase]] = {
     "laptop": {
         "intermediate": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
@@ -71,14 +78,14 @@ RECIPES: dict[str, dict[str, Phase]] = {
         "multiple_choice": Phase(learning_rate=5e-5, epochs=5, freeze="embeddings"),
     },
     "paper": {
-        "intermediate": Phase(learning_rate=1e-5, epochs=2, max_length=256),
+        "intermediate": Phase(learning_rate=1e-5, epochs=2, max_length=256, window=384),
         "pair_classification": Phase(learning_rate=1e-5, epochs=2, max_length=256),
         "multiple_choice": Phase(learning_rate=1e-5, epochs=5, max_length=256),
     },
     "xtreme": {
-        "intermediate": Phase(learning_rate=2e-5, epochs=5),
-        "pair_classification": Phase(learning_rate=2e-5, epochs=5),
-        "multiple_choice": Phase(learning_rate=2e-5, epochs=5),
+        "intermediate": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0, window=384),
+        "pair_classification": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
+        "multiple_choice": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
     },
 }
 XTREME_LARGE_LEARNING_RATE = 3e-5

@@ -53,6 +53,24 @@ def test_a_sample_is_not_the_files_beginning() -> None:
     assert np.abs(np.corrcoef(np.arange(100), rows)[0, 1]) < 0.3
 
 
+@given(labels_lists, st.integers(0, 2**31), st.data())
+def test_samples_from_both_ends_share_rows_only_where_the_set_is_too_small(
+    labels: list[int], seed: int, data: st.DataObject
+) -> None:
+    """The intermediate phase's rows and a target's, each balanced and nested by itself."""
+    one, two = (data.draw(st.integers(1, len(labels))) for _ in range(2))
+    first = set(nested_sample(labels, one, seed, "task"))
+    last = list(nested_sample(labels, two, seed, "task", from_end=True))
+    assert len(first & set(last)) == max(0, one + two - len(labels))
+    assert (
+        last[: len(last) // 2]
+        == list(nested_sample(labels, max(1, two // 2), seed, "task", from_end=True))[: len(last) // 2]
+    )
+    whole, seen = Counter(labels), Counter(labels[row] for row in last)
+    for label, count in whole.items():
+        assert abs(seen[label] - two * count / len(labels)) <= len(whole)
+
+
 def test_too_large_a_size_says_what_there_is() -> None:
     with pytest.raises(UserError, match="size 7 is larger than rte, which has 6 usable rows"):
         nested_sample([0, 1] * 3, 7, 1, "rte")

@@ -308,3 +308,29 @@ def test_a_run_that_is_no_better_than_the_commonest_label_is_collapsed(
     accuracy: float, commonest: float, rows: int, collapsed: bool
 ) -> None:
     assert is_collapsed(accuracy, commonest, rows) is collapsed
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_is_the_one_asked_for_while_training_and_the_models_own_after(
+    attention: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def looking(model: Any, *rest: Any) -> torch.Tensor:
+        seen.add(model.config._attn_implementation)
+        return loss_of(model, *rest)
+
+    monkeypatch.setattr(loop, "loss_of", looking)
+    ours, _ = train(base, PHASE.model_copy(update={"attention": attention}))
+    assert seen == {attention}
+    assert far(ours, plainly(base, PHASE)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("attention", "message"),
+    [("sdpa", "attention: sdpa: DebertaV2.* has only eager"), ("flash_attention_2", "attention: flash")],
+)
+def test_an_attention_that_cannot_be_had_is_said(attention: str, message: str, tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "deberta-v2")
+    with pytest.raises(UserError, match=message):
+        train(base, PHASE.model_copy(update={"attention": attention}))

@@ -178,6 +178,33 @@ def test_all_languages_are_scored_at_every_look_and_a_collapsed_run_is_marked(
     assert "This training of xnli collapsed" in card
 
 
+def test_a_target_is_not_tuned_on_the_rows_of_the_intermediate_phase(base: Path, tmp_path: Path) -> None:
+    """Of one set: disjoint while there are rows enough, and counted where there are not."""
+    recipe = make_recipe(
+        base,
+        intermediate=["bundled_nli_target"],
+        size=500,
+        targets={"xnli": Target(train=["bundled_nli_target"], size=200)},
+    )
+    record = train_recipe(recipe, tmp_path / "checkpoints" / "tiny")
+    assert record["phases"][1]["rows_also_intermediate"] == 0
+    usable = 767
+    large = recipe.model_copy(update={"size": 700, "phases": recipe.phases})
+    record = train_recipe(large, tmp_path / "checkpoints" / "large")
+    assert record["phases"][1]["rows_also_intermediate"] == 700 + 200 - usable
+    card = (tmp_path / "checkpoints" / "large" / "README.md").read_text()
+    assert "133 of its 200 rows of bundled_nli_target were trained on in the intermediate phase, too" in card
+
+
+def test_the_size_of_the_whole_set_is_all_that_may_be_trained_on(base: Path) -> None:
+    """One of 768 rows is in the targets' evaluation sets; a ladder's last point can still be the whole set."""
+    from xscale.training.samples import intermediate_samples
+
+    recipe = make_recipe(base, intermediate=["bundled_nli_target"], size=768)
+    (sample,) = intermediate_samples(recipe)
+    assert (len(sample.order), sample.rows_here) == (767, 768)
+
+
 def test_masked_lm_from_a_set_of_the_mirror(base: Path, tmp_path: Path, real_data: Path) -> None:
     masked = MaskedLM(
         dataset="google/xtreme",
@@ -272,7 +299,7 @@ def test_the_kept_weights_are_those_of_the_best_step(base: Path, tmp_path: Path)
             r"'bundled_copa' is a multiple_choice task, xnli needs",
         ),
         (
-            {"targets": {"xnli": Target(train=["bundled_nli_target"], size=768)}},
+            {"targets": {"xnli": Target(train=["bundled_nli_target"], size=769)}},
             r"767 usable .*1 that are in the",
         ),
         ({"base": "./nowhere"}, r"no transformers checkpoint"),

@@ -38,8 +38,10 @@ def test_paper_is_phang_et_al_2020() -> None:
     ("base", "rate"), [("FacebookAI/xlm-roberta-base", 2e-5), ("FacebookAI/xlm-roberta-large", 3e-5)]
 )
 def test_xtreme_is_hu_et_al_2020(base: str, rate: float, tmp_path: Path) -> None:
+    """scripts/train_xnli.sh and the defaults of run_classify.py: no warm-up, no weight decay."""
     for phase in phases(read(tmp_path, recipe="xtreme", base=base)).values():
         assert (phase.learning_rate, phase.epochs, phase.batch_size, phase.max_length) == (rate, 5, 32, 128)
+        assert (phase.warmup, phase.weight_decay) == (0.0, 0.0)
 
 
 def test_what_is_written_overrides_the_recipe(tmp_path: Path) -> None:

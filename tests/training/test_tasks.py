@@ -176,6 +176,20 @@ def test_defective_rows_say_where_and_what(row: dict[str, Any], message: str, tm
         load_examples(training_task("mine", own), None)
 
 
+def test_hellaswag_ends_the_begun_sentence_with_each_choice() -> None:
+    """As jiant: ctx_a against ctx_b and the ending; without the two, the whole context against the ending."""
+    row = {"ctx": "A boy runs. the boy", "endings": ["falls.", "sings."], "label": "1"}
+    to_example = TASKS["hellaswag"].to_example
+    whole = to_example(row, ())
+    cut = to_example(row | {"ctx_a": "A boy runs.", "ctx_b": "the boy"}, ())
+    assert whole is not None and whole.pairs[1] == ("A boy runs. the boy", "sings.")
+    assert cut is not None and cut.pairs == [
+        ("A boy runs.", "the boy falls."),
+        ("A boy runs.", "the boy sings."),
+    ]
+    assert to_example(row | {"ctx_a": "How to sing", "ctx_b": ""}, ()).pairs[0] == ("How to sing", "falls.")  # type: ignore[union-attr]
+
+
 def test_ccgbank_is_asked_for_with_the_format_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"CCGbank is licensed.*tasks: \{ccg: \{file"):
         load_examples(TASKS["ccg"], str(tmp_path))
@@ -214,6 +228,11 @@ def test_spans_and_tags_are_at_the_right_tokens(base: Path, tmp_path: Path) -> N
     assert len(windows) > 3
     answers = {tokenizer.decode(w.ids[0][w.target[0] : w.target[1] + 1]) for w in windows}  # type: ignore[index,misc]
     assert {answer.replace(" ", "") for answer in answers} == {"aman", "<s>"}
+
+    contexts = [w.ids[0][w.ids[0].index(2) + 2 : -1] for w in windows if w.ids[0][-4:] != w.ids[0][:4]]
+    text = tokenizer(context, add_special_tokens=False)["input_ids"]
+    for number, tokens in enumerate(contexts[:-1]):  # the last is the other row's
+        assert tokens == text[16 * number :][: len(tokens)]  # windows begin a third of 48 apart
 
     file = write_rows(tmp_path / "tags.jsonl", OWN_ROWS["token_classification"])
     loaded = load_examples(training_task("t", {"t": OwnTask(file=file, head="token_classification")}), None)

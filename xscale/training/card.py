@@ -71,6 +71,13 @@ def model_card(record: dict[str, Any]) -> str:
             f"| {phase['phase']} | {phase['task']} | {phase['rows']:,} | {full} | {dropped} | {phase['steps']:,} | "
             f"{_loss(phase['loss_first'])}, {_loss(phase['loss_last'])} | {_licence(record, phase['task'])} |"
         )
+    for phase in record["phases"]:
+        if phase.get("rows_also_intermediate"):
+            lines += [
+                "",
+                f"{phase['phase']}: {phase['rows_also_intermediate']:,} of its {phase['rows']:,} rows of {phase['task']} were "
+                "trained on in the intermediate phase, too: what it gains shows repetition as well as more data.",
+            ]
     for target, scores in record.get("development", {}).items():
         kept = (
             f"the mean of the weights at {len(scores['english_scores'])} steps of"

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from xscale.errors import UserError
+from xscale.experiment import Phase
 from xscale.training.tasks import Example, Head
 
 _MODEL_CLASSES: dict[Head, Any] = {
@@ -122,6 +123,11 @@ def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
                 parameter.requires_grad_(False)
 
 
+def input_length(phase: Phase, head: Head) -> int:
+    """Tokens of a sequence at most: a span task's window, where the phase has one of its own."""
+    return phase.window or phase.max_length if head == "span" else phase.max_length
+
+
 def encode(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], head: Head, max_length: int
 ) -> list[Encoded]:
@@ -168,32 +174,57 @@ def encode_pairs(
 
 
 def _encode_spans(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], window: int
 ) -> list[Encoded]:
-    """Windows over the context that overlap by a third; a window without the answer points at its first token (SQuAD)."""
-    questions = []
-    for example in examples:  # a question takes half of a window at most
+    """Windows of `window` tokens over the context; a window without the answer points at its first token (SQuAD).
+
+    A question takes a sixth of a window at most, and windows begin a third of one apart: 384, 64 and 128 tokens, as in jiant
+    and XTREME.
+    """
+    questions, overlaps = [], []
+    for example in examples:
         question = example.pairs[0][0]
         offsets = tokenizer(
             question,
             add_special_tokens=False,
             truncation=True,
-            max_length=max_length // 2,
+            max_length=max(1, window // 6),
             return_offsets_mapping=True,
         )["offset_mapping"]
         questions.append(question[: offsets[-1][1]] if offsets else question)
+        room = window - len(offsets) - tokenizer.num_special_tokens_to_add(pair=True)
+        overlaps.append(max(0, room - max(1, window // 3)))
+    encoded: list[list[Encoded]] = [[] for _ in examples]
+    for overlap in sorted(set(overlaps)):  # the tokenizer takes one for all its texts
+        mine = [row for row, its in enumerate(overlaps) if its == overlap]
+        found = _windows(
+            tokenizer, [questions[row] for row in mine], [examples[row] for row in mine], window, overlap
+        )
+        for row, inputs in zip(mine, found, strict=True):
+            encoded[row] = inputs
+    return [item for inputs in encoded for item in inputs]
+
+
+def _windows(
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[str],
+    examples: Sequence[Example],
+    window: int,
+    overlap: int,
+) -> list[list[Encoded]]:
+    """Each example's windows."""
     windows = tokenizer(
-        questions,
+        list(questions),
         [example.pairs[0][1] for example in examples],
         truncation="only_second",
-        max_length=max_length,
-        stride=max_length // 6,
+        max_length=window,
+        stride=overlap,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
         return_attention_mask=False,
         return_token_type_ids="token_type_ids" in tokenizer.model_input_names,
     )
-    result = []
+    result: list[list[Encoded]] = [[] for _ in examples]
     for number, row in enumerate(windows["overflow_to_sample_mapping"]):
         span = examples[row].span
         first = last = 0
@@ -209,7 +240,7 @@ def _encode_spans(
             if inside and offsets[inside[0]][0] <= span[0] and offsets[inside[-1]][1] >= span[1]:
                 first, last = inside[0], inside[-1]
         types = [windows["token_type_ids"][number]] if "token_type_ids" in windows else None
-        result.append(Encoded([windows["input_ids"][number]], (first, last), types))
+        result[row].append(Encoded([windows["input_ids"][number]], (first, last), types))
     return result
 
 

@@ -26,13 +26,18 @@ def sample_order(labels: Sequence[int], seed: int) -> np.ndarray:
     return np.argsort(positions, kind="stable")
 
 
-def nested_sample(labels: Sequence[int], size: int, seed: int, name: str) -> np.ndarray:
-    """Row numbers of the sample, shape (size,). Raises `UserError` when there are fewer rows than `size`."""
+def nested_sample(
+    labels: Sequence[int], size: int, seed: int, name: str, from_end: bool = False
+) -> np.ndarray:
+    """Row numbers of the sample, shape (size,): the first of the order, or its last ones (`from_end`), so that two samples
+    of one set share rows only where they are together larger than it. Raises `UserError` when there are fewer rows than
+    `size`."""
     if size > len(labels):
         raise UserError(
             f"size {size} is larger than {name}, which has {len(labels)} usable rows here; choose sizes up to that"
         )
-    return sample_order(labels, seed)[:size]
+    order = sample_order(labels, seed)
+    return (order[::-1] if from_end else order)[:size]
 
 
 def mixing_weights(sizes: Sequence[int], mixing: Mixing) -> np.ndarray:

@@ -242,14 +242,23 @@ def _keep(run: _Run, scoring: Scoring) -> None:
 
 
 def _begin_training(models: torch.nn.ModuleList, phase: Phase, device: torch.device) -> list[str]:
-    """Put the models into training mode; returns the attention that they used before.
+    """Put the models into training mode, with the attention that the phase asks for; returns what they used before.
 
     On a CPU, the backward pass of PyTorch's fused attention takes longer than all matrix products at these lengths, so
-    the plain one is used there.
+    the plain one is used there. Raises `UserError` when a model has no such attention.
     """
     before = [model.config._attn_implementation for model in models]
-    if device.type == "cpu":
-        _set_attention(models, ["eager"] * len(models))
+    wanted = "eager" if phase.attention == "auto" and device.type == "cpu" else phase.attention
+    if wanted != "auto":
+        try:
+            _set_attention(models, [wanted] * len(models))
+        except (ValueError, ImportError) as error:
+            raise UserError(f"attention: {wanted}: {str(error).splitlines()[0]}") from None
+        for model in models:  # transformers only warns where a model has but its own
+            if model.config._attn_implementation != wanted and phase.attention != "auto":
+                raise UserError(
+                    f"attention: {wanted}: {type(model).__name__} has only {model.config._attn_implementation}; leave it out"
+                )
     if phase.gradient_checkpointing:
         _checkpoint_gradients(models, True)
     models.train()

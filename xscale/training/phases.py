@@ -38,7 +38,7 @@ from xscale.precision import effective_precision
 from xscale.progress import console, progress, say
 from xscale.training.card import model_card
 from xscale.training.development import DevelopmentSet, development_set, other_languages, scoring_of
-from xscale.training.heads import encode, freeze, model_with_head, save_model, share_encoder
+from xscale.training.heads import encode, freeze, input_length, model_with_head, save_model, share_encoder
 from xscale.training.loop import (
     STATE_FIELDS,
     Saving,
@@ -48,7 +48,14 @@ from xscale.training.loop import (
     train_steps,
 )
 from xscale.training.records import development_record, phase_record
-from xscale.training.samples import Sample, as_prompts, intermediate_samples, target_samples, texts_sample
+from xscale.training.samples import (
+    Sample,
+    as_prompts,
+    intermediate_samples,
+    rows_in_common,
+    target_samples,
+    texts_sample,
+)
 from xscale.training.tasks import training_task
 from xscale.training.tracking import start_trackers, trackers
 
@@ -291,7 +298,10 @@ def _train_on(
     start = time.monotonic()
     inputs = [
         encode(
-            run.tokenizer, [sample.examples[row] for row in sample.order], sample.task.head, phase.max_length
+            run.tokenizer,
+            [sample.examples[row] for row in sample.order],
+            sample.task.head,
+            input_length(phase, sample.task.head),
         )
         for sample in samples
     ]
@@ -331,7 +341,10 @@ def _train_on(
         )
     seconds = round(time.monotonic() - start, 1)
     for number, (sample, encoded) in enumerate(zip(samples, inputs, strict=True)):
-        made = phase_record(name, number, sample, encoded, plan, outcome, phase.max_length, recipe.data)
+        made = phase_record(name, number, sample, encoded, plan, outcome, phase, recipe.data)
+        if name != "intermediate":
+            before = intermediate_samples(recipe) if recipe.size else []
+            made["rows_also_intermediate"] = rows_in_common(sample, before)
         run.record["phases"].append(made | {"precision": precision, "seconds": seconds})
     if looks:
         run.record.setdefault("development", {})[name] = development_record(

@@ -11,8 +11,9 @@ import numpy as np
 from scipy.stats import binom
 
 from harness_tasks.sources import source_name
+from xscale.experiment import Phase
 from xscale.training.development import DevelopmentSet
-from xscale.training.heads import Encoded
+from xscale.training.heads import Encoded, input_length
 from xscale.training.loop import Outcome
 from xscale.training.samples import Sample
 
@@ -38,13 +39,14 @@ def phase_record(
     encoded: Sequence[Encoded],
     plan: Plan,
     outcome: Outcome,
-    max_length: int,
+    settings: Phase,
     data: str,
 ) -> dict[str, Any]:
     """What one set (the `number`-th of `plan`) was in a phase. Losses are means over its own first and last ten updates; None
     where it had none."""
     chosen = [sample.examples[row] for row in sample.order]
     content = json.dumps([[e.pairs, e.label, e.span, e.tags] for e in chosen], ensure_ascii=False)
+    longest = input_length(settings, sample.task.head)
     losses = [loss for loss, (which, _) in zip(outcome.losses, plan, strict=True) if which == number]
     return {
         "phase": phase,
@@ -59,7 +61,7 @@ def phase_record(
         "leaked_premises_dropped": sample.leaks.premises,
         "leakage_checked": list(sample.leaks.checked),
         "leakage_not_checked": list(sample.leaks.absent),
-        "at_max_length": sum(len(ids) >= max_length for item in encoded for ids in item.ids),
+        "at_max_length": sum(len(ids) >= longest for item in encoded for ids in item.ids),
         "inputs": len(encoded),
         "steps": len(plan),
         **work_of(plan, number, encoded),

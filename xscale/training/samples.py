@@ -92,6 +92,7 @@ def target_samples(recipe: Recipe, target: str) -> list[Sample]:
     Raises `UserError` when there are too few rows, or a set has other labels than the target.
     """
     plan, answers, samples = recipe.targets[target], target_answers(target), []
+    field = f"targets.{target}.size"
     for name in plan.train:
         loaded, kept, leaks = _clean(recipe, name)
         if answers is not None:
@@ -104,8 +105,14 @@ def target_samples(recipe: Recipe, target: str) -> list[Sample]:
                     else ""
                 )
                 raise UserError(f"targets.{target}.train: {name}: {error}{hint}") from None
-        samples.append(_drawn(recipe, name, loaded, kept, leaks, plan.size, f"targets.{target}.size"))
+        samples.append(_drawn(recipe, name, loaded, kept, leaks, plan.size, field, from_end=True))
     return samples
+
+
+def rows_in_common(sample: Sample, others: list[Sample]) -> int:
+    """How many of the sample's rows have the texts of a row of the others, whatever the label and the set's name."""
+    theirs = {tuple(other.examples[row].pairs) for other in others for row in other.order}
+    return sum(tuple(sample.examples[row].pairs) in theirs for row in sample.order)
 
 
 def with_answers(loaded: Loaded, answers: tuple[str, ...]) -> Loaded:
@@ -147,11 +154,21 @@ def _sample(recipe: Recipe, name: str, size: int | None, field: str) -> Sample:
 
 
 def _drawn(
-    recipe: Recipe, name: str, loaded: Loaded, kept: list[int], leaks: Leaks, size: int | None, field: str
+    recipe: Recipe,
+    name: str,
+    loaded: Loaded,
+    kept: list[int],
+    leaks: Leaks,
+    size: int | None,
+    field: str,
+    from_end: bool = False,
 ) -> Sample:
+    """The intermediate phase takes rows from the beginning of the order, targets from its end. A size of all rows of the set
+    means all that are not in the targets' evaluation sets."""
     labels = [loaded.examples[row].label for row in kept]
+    whole = size is None or size == len(loaded.examples)
     try:
-        order = nested_sample(labels, len(labels) if size is None else size, recipe.seed, name)
+        order = nested_sample(labels, len(labels) if whole else size or 0, recipe.seed, name, from_end)
     except UserError as error:
         dropped = leaks.rows + leaks.premises
         also = f" ({dropped} that are in the targets' evaluation sets were dropped)" if dropped else ""

@@ -105,7 +105,13 @@ def _social_iqa(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
 
 
 def _hellaswag(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
-    return Example([(_text(row["ctx"]), _text(ending)) for ending in row["endings"]], int(row["label"]))
+    """The whole sentences of the context against the begun one with each ending, as in jiant; mirrors without `ctx_a` and
+    `ctx_b` have the context in one piece."""
+    first, begun = row.get("ctx_a"), row.get("ctx_b")
+    if first is None or begun is None:
+        first, begun = row["ctx"], ""
+    pairs = [(_text(first), f"{_text(begun)} {_text(ending)}".strip()) for ending in row["endings"]]
+    return Example(pairs, int(row["label"]))
 
 
 def _cosmos_qa(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
