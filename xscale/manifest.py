@@ -68,6 +68,13 @@ class Entry(BaseModel):
         pattern="^[0-9a-f]{64}$",
         description="of a local checkpoint's weights, config and tokenizer files",
     )
+    collapsed: list[str] | None = Field(
+        None, description="targets whose English development score was no better than the commonest label's"
+    )
+    repeated: dict[str, int] | None = Field(
+        None,
+        description="target -> fine-tuning rows that were among the intermediate phase's, where any were",
+    )
     note: str | None = Field(None, max_length=1000, description="a remark that the tables show")
 
     @field_validator("model_args")

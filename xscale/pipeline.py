@@ -393,11 +393,25 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
                 targets={target: plan.train for target, plan in recipe.targets.items()},
                 baseline=recipe.baseline,
                 sha256=sha256_of_folder(workspace.manifest.parent / folder),
+                collapsed=[
+                    name for name, looks in record.get("development", {}).items() if looks.get("collapsed")
+                ]
+                or None,
+                repeated=_repeated(record) or None,
                 note=_note(record),
             )
         )
     if entries:
         add_entries(workspace.manifest, entries, replace=True)
+
+
+def _repeated(record: dict[str, Any]) -> dict[str, int]:
+    """Target -> its fine-tuning rows that the intermediate phase had, too."""
+    found: dict[str, int] = {}
+    for phase in record["phases"]:
+        if count := phase.get("rows_also_intermediate", 0):
+            found[phase["phase"]] = found.get(phase["phase"], 0) + count
+    return found
 
 
 def _note(record: dict[str, Any]) -> str:

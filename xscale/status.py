@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,11 @@ def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
         for job in mine:
             if job.state == "failed":
                 lines.append(f"  failed: {job.kind} {job.id}: {job.problem}")
+        for identifier in dict.fromkeys(job.id for job in mine if job.kind == "train"):
+            for target in _collapsed(workspace, identifier):
+                lines.append(
+                    f"  collapsed: {identifier}: {target} is no better than the commonest label in English; see its README.md"
+                )
         if counts["done"] < len(mine):
             left = seconds_left(mine, workspace)
             about = "unknown before a first job is done" if left is None else _duration(left)
@@ -131,6 +137,15 @@ def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
                 command = _command_of(experiment, workspace) or f"xscale run {experiment}{manifest_option}"
                 lines.append(f"  nothing is running; this does just what is not done: {command}")
     return lines
+
+
+def _collapsed(workspace: Workspace, identifier: str) -> list[str]:
+    """Targets whose training collapsed, as the checkpoint's record says."""
+    try:
+        record = json.loads((workspace.checkpoints / identifier / "recipe.json").read_text(encoding="utf-8"))
+        return [target for target, looks in record["development"].items() if looks["collapsed"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _command_of(experiment: str, workspace: Workspace) -> str | None:

@@ -254,7 +254,7 @@ def _table(
             )
         )
     rows = _ranked(rows, members, bootstrap)
-    notes = list(panel.notes)
+    notes = [*panel.notes, *_warnings(panel)]
     missing = [name for name in subsets if name not in panel.masks and name != "all"]
     if missing:
         notes.append(f"no rows of: {', '.join(missing)}")
@@ -276,6 +276,27 @@ def _table(
         rows=rows,
         notes=notes,
     )
+
+
+def _warnings(panel: Panel) -> list[str]:
+    """Which checkpoints' numbers are to be read with care, by what their entries say of their training."""
+    collapsed = [entry.id for entry in panel.entries if panel.target in (entry.collapsed or ())]
+    repeated = [
+        f"{entry.id} ({count:,})"
+        for entry in panel.entries
+        if (count := (entry.repeated or {}).get(panel.target))
+    ]
+    found = []
+    if collapsed:
+        found.append(
+            f"collapsed in training, no better than the commonest label in English: {', '.join(collapsed)}"
+        )
+    if repeated:
+        found.append(
+            f"fine-tuned on rows that the intermediate phase had, too, so that a gain is repetition as well as more data: "
+            f"{', '.join(repeated)}"
+        )
+    return found
 
 
 def _members(panel: Panel, show: Filter, seeds: Seeds) -> list[_Member]:
