@@ -103,6 +103,46 @@ def test_labels_do_not_give_ood_away():
             assert len(set(labels.values())) == 1, (target, subset, labels)
 
 
+def tagged(subset: str) -> list[dict]:
+    return [doc for doc in documents("xnli", "en") if subset in doc["subsets"]]
+
+
+def test_negation_numbers_and_long_premises_have_subsets_whose_labels_are_mixed():
+    rows = documents("xnli", "en")
+    negative = {"no", "not", "never", "none", "nobody", "nothing", "cannot", "neither", "nor"}
+    denied = [
+        doc for doc in rows if negative & set(doc["hypothesis"].lower().strip(".").replace(",", "").split())
+    ]
+    assert tagged("negation") == [doc for doc in denied if doc["label"] != 2]
+    assert tagged("long") == [doc for doc in rows if len(doc["premise"]) >= 178]
+    for subset, least, labels in (
+        ("negation", 50, {0, 1}),
+        ("long", 30, {0, 1, 2}),
+        ("numbers", 40, {0, 1, 2}),
+        ("overlap", 90, {0, 1, 2}),
+    ):
+        docs = tagged(subset)
+        assert len(docs) >= least and {doc["label"] for doc in docs} == labels, subset
+        assert {"id", "ood"} <= {name for doc in docs for name in doc["subsets"]}, subset
+    counts = Counter(doc["label"] for doc in denied)  # a negation word does not give the label away
+    assert min(counts[label] for label in range(3)) >= max(counts.values()) / 2
+
+
+def test_hypothesis_hard_is_what_the_classifier_gets_wrong(real_data):
+    from harness_tasks.targets.xnli_hypothesis_only import wrong_rows
+
+    rows = sorted(documents("xnli", "en"), key=lambda doc: doc["row"])
+    assert wrong_rows(rows, str(real_data)) == sorted(doc["row"] for doc in tagged("hypothesis_hard"))
+
+
+def test_rows_of_a_premise_stand_together_with_one_row_of_each_label():
+    rows = sorted(documents("xnli", "en"), key=lambda doc: doc["row"])
+    for start in range(0, len(rows), 3):
+        three = rows[start : start + 3]
+        assert len({doc["premise"] for doc in three}) == 1
+        assert sorted(doc["label"] for doc in three) == [0, 1, 2]
+
+
 def test_scripts_fit_the_languages():
     """Most letters of a language's sentences are of its script: no file was swapped."""
     blocks = {

@@ -284,8 +284,11 @@ def test_the_bundled_suite_runs():
         assert {"acc,none", "acc_id,none", "acc_ood,none"} <= set(results["results"][group])
         assert len(results["group_subtasks"][group]) == len(languages)
     assert results["configs"]["xnli_ood_de"]["metadata"]["data_source"] == "bundled"
-    with pytest.raises(DataError, match="bundled has no xnli subset 'long'; it has: id, ood"):
-        run("xnli_ood_long", "bundled")
+    assert run("xnli_ood_long", "bundled")["n-samples"]["xnli_ood_long_de"]["effective"] == 30
+    with pytest.raises(
+        DataError, match="bundled has no xcopa subset 'changed'; it has: id, ood, cause, effect"
+    ):
+        run("xcopa_ood_changed", "bundled")
 
 
 def test_data_that_was_changed_is_not_scored(copy_of):

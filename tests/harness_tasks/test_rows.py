@@ -112,7 +112,7 @@ def test_the_bundled_suite():
             half = sum("ood" in doc["subsets"] for doc in docs)
             assert 2 * half == len(docs)
         assert len(shapes) == 1
-        assert subset_names(target, Options("bundled")) == ["id", "ood"]
+        assert subset_names(target, Options("bundled"))[:2] == ["id", "ood"]
 
 
 def test_what_results_record(real_data, read_real):

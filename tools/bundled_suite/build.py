@@ -2,16 +2,22 @@
 
     python tools/bundled_suite/build.py           # write harness_tasks/bundled
     python tools/bundled_suite/build.py --check   # exit 1 if it differs from what would be written
+    python tools/bundled_suite/build.py --classify MIRROR   # hypothesis_hard.txt again, before the rest
 
 Reads ``nli/<language>.txt`` and ``copa/<language>.txt`` beside this file for every language that is there.
 English says what every block is (split, ID or OOD, question, answer); the other languages carry the same
 blocks with only the block's name in the header, so a missing or extra block, an empty sentence or a sentence
 left in English is refused (exit code 2). The English training data comes from ``generate_training``.
+
+ID and OOD are said in the headers. The other subsets follow the rules of XNLI's and XCOPA's own (``xscale``'s target
+records); ``hypothesis_hard`` needs a classifier that is trained on MNLI's and XNLI's validation sets, so its rows
+stand in ``hypothesis_hard.txt``, with a fingerprint of the hypotheses that they were decided on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from dataclasses import dataclass
@@ -21,7 +27,12 @@ from typing import Any
 from generate_training import copa_splits, nli_splits
 
 HERE = Path(__file__).resolve().parent
-TARGET = HERE.parents[1] / "harness_tasks" / "bundled"
+ROOT = HERE.parents[1]
+TARGET = ROOT / "harness_tasks" / "bundled"
+sys.path.insert(0, str(ROOT))
+
+from harness_tasks.targets import get_target  # noqa: E402 (this checkout's, not an installed one)
+from harness_tasks.targets.xnli_hypothesis_only import wrong_rows  # noqa: E402
 
 NLI_LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
 COPA_LANGUAGES = ("en", "et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh")
@@ -30,6 +41,8 @@ COPA_MARKS = ("P", "1", "2")
 LABELS = {"E": 0, "N": 1, "C": 2}
 SPLITS = ("test", "validation")
 DOMAINS = ("id", "ood")
+RULES = {"xnli": ("overlap", "negation", "long", "numbers"), "xcopa": ("cause", "effect")}
+HARD = "hypothesis_hard.txt"
 
 Row = dict[str, Any]
 
@@ -175,6 +188,35 @@ def membership(order: list[Block], rows_a_block: int) -> Row:
     return result
 
 
+def by_rule(target: str, english: list[Row]) -> Row:
+    """The rows of every subset whose rule looks at the English row only."""
+    rules = {subset.name: subset.members for subset in get_target(target).subsets}
+    return {name: list(rules[name]({"en": english}, [], "")) for name in RULES[target]}
+
+
+def hypotheses_digest(english: list[Row]) -> str:
+    """A fingerprint of the hypotheses and labels, in order."""
+    text = "\n".join(f"{row['label']} {row['hypothesis']}" for row in english)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_hard(source: Path, english: list[Row]) -> list[int]:
+    """The rows of ``hypothesis_hard.txt``: a fingerprint, then row numbers."""
+    path = source / HARD
+    digest, *rows = path.read_text(encoding="utf-8").split() if path.is_file() else [""]
+    if digest != hypotheses_digest(english):
+        raise SuiteError(f"{HARD} is not about these hypotheses; run build.py --classify MIRROR")
+    return [int(row) for row in rows]
+
+
+def classify(source: Path, mirror_folder: str) -> None:
+    """Write ``hypothesis_hard.txt`` with the classifier trained on the sets of a mirror folder."""
+    english = read_blocks(source / "nli" / "en.txt", NLI_MARKS)
+    rows = nli_rows(english, in_order(english, "test"))
+    numbers = " ".join(str(row) for row in wrong_rows(rows, mirror_folder))
+    (source / HARD).write_text(f"{hypotheses_digest(rows)}\n{numbers}\n", encoding="utf-8")
+
+
 def constructions(order: list[Block]) -> list[str]:
     """The construction of every OOD row, in the order of the OOD rows."""
     return [block.header[2] for block in order if block.header[1] == "ood" for _ in range(3)]
@@ -198,11 +240,17 @@ def mirror(source: Path) -> dict[str, str]:
         members["xnli"][split] = membership(order, 3) | {"construction": constructions(order)}
         for language, blocks in nli.items():
             files[f"facebook/xnli/{language}/{split}.jsonl"] = as_lines(nli_rows(blocks, order))
+        if split == "test":
+            english = nli_rows(nli["en"], order)
+            members["xnli"][split] |= by_rule("xnli", english)
+            members["xnli"][split]["hypothesis_hard"] = read_hard(source, english)
         order = in_order(copa["en"], split)
         members["xcopa"][split] = membership(order, 1)
         for language, blocks in copa.items():
             folder = "aps/super_glue/copa" if language == "en" else f"cambridgeltl/xcopa/{language}"
             files[f"{folder}/{split}.jsonl"] = as_lines(copa_rows(blocks, order, language == "en"))
+        if split == "test":
+            members["xcopa"][split] |= by_rule("xcopa", copa_rows(copa["en"], order, english=True))
     trained = nli_splits()
     for split in ("train", "validation"):
         files[f"xscale/nli/default/{split}.jsonl"] = as_lines(trained[split])
@@ -246,8 +294,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the files differ")
     parser.add_argument("--source", type=Path, default=HERE, help="folder with nli/ and copa/")
     parser.add_argument("--target", type=Path, default=TARGET, help="folder of the mirror")
+    parser.add_argument("--classify", metavar="MIRROR", help=f"write {HARD}; MIRROR has XNLI and MNLI")
     args = parser.parse_args(argv)
     try:
+        if args.classify:
+            classify(args.source, args.classify)
         files = mirror(args.source)
     except (SuiteError, OSError, UnicodeDecodeError) as error:
         print(f"build.py: {error}", file=sys.stderr)
