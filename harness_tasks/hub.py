@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,53 @@ def first_rows(
         raise UserError(
             f"cannot load {dataset} ({config}, {split}) from the Hugging Face hub: {_reason(error)}"
         ) from error
+
+
+def damaged_files(snapshot: Path) -> list[str]:
+    """The files of a snapshot in the hub's cache whose content is not what the hub sent.
+
+    The cache keeps a file under its etag: the SHA-256 of a large file, git's SHA-1 of a small one. Files that are not links
+    into the cache's blobs say nothing of what they should be, and are left out.
+    """
+    damaged = []
+    for file in sorted(snapshot.rglob("*")):
+        blob = file.resolve()
+        if not file.is_symlink() or blob.parent.name != "blobs":
+            continue
+        if not blob.is_file() or _content_name(blob, blob.stat().st_mtime_ns) not in (blob.name, None):
+            damaged.append(file.relative_to(snapshot).as_posix())
+    return damaged
+
+
+def refuse_damaged(repository: str, commit: str, kind: str = "model") -> None:
+    """Raise `UserError` when the hub's cache has damaged files of this repository's commit; `kind`: model or dataset."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"{kind}s--{repository.replace('/', '--')}"
+    damaged = damaged_files(folder / "snapshots" / commit)
+    if damaged:
+        raise UserError(
+            f"{folder}: damaged, {damaged[0]} is not what the hub has under that name; delete this folder, and it is "
+            "downloaded again"
+        )
+
+
+@cache
+def _content_name(blob: Path, changed: int) -> str | None:
+    """What the cache would call a file with this content; None where the name is not made from the content.
+
+    `changed`: when the file was last written, so that it is read again after that.
+    """
+    if re.fullmatch("[0-9a-f]{64}", blob.name):
+        digest = hashlib.sha256()
+    elif re.fullmatch("[0-9a-f]{40}", blob.name):
+        digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
+    else:
+        return None
+    with blob.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

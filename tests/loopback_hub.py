@@ -2,11 +2,11 @@
 
     hub = LoopbackHub(folder)                       # starts to serve; hub.close() ends it
     commit = hub.commit("datasets/owner/name", {"data/train.parquet": b"...", "README.md": b"..."})
-    hub.trouble["owner/name"] = 503                 # or a number of seconds as text: "2.5s", or "slow": bytes trickle
+    hub.trouble["owner/name"] = 503                 # or a number of seconds as text: "2.5s", or "slow": files at 7 MB a second
 
 The libraries read the endpoint when they are imported, so a test runs its command in a process of its own, with
 `hub.environment(cache)`. As on the hub, files that are not small text are LFS blobs, whose etag is their SHA-256, and every
-answer names the commit. `hub.requests` lists what was asked for.
+answer names the commit. `hub.requests` lists what was asked for, with the range if there was one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 LFS_SUFFIXES = {".parquet", ".safetensors", ".gz", ".model", ".bin"}
-_SLOW_CHUNK = 4096
+_SLOW_CHUNK = 2**20
 
 
 class LoopbackHub:
@@ -150,7 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         url = urlsplit(self.path)
         path = unquote(url.path)
-        self.served.requests.append(f"{self.command} {path}")
+        wanted = self.headers.get("Range")
+        self.served.requests.append(f"{self.command} {path}" + (f" {wanted}" if wanted else ""))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/(.+))?", path)
         file = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/(.+)", path)
@@ -264,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(data[start : start + _SLOW_CHUNK] if slow else data)
                 self.wfile.flush()
                 if slow:
-                    time.sleep(0.02)
+                    time.sleep(0.15)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness_tasks.hub import refuse_damaged
 from xscale.errors import UserError
 
 # what an encoder checkpoint is read from; pickles and code are not even downloaded
@@ -22,7 +23,7 @@ def hub_folder(repository: str, revision: str) -> Path:
     """The repository's files at a revision, from the hub's cache or downloaded into it; the folder is named by the commit.
 
     Raises `UserError` when the repository or revision does not exist, or the hub cannot be reached and the files are not in
-    its cache.
+    its cache, and when a file in the cache is not what the hub sent.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -32,7 +33,9 @@ def hub_folder(repository: str, revision: str) -> Path:
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise UserError(f"hub model {repository}: {revision!r} is no revision; write a commit, branch or tag")
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FILES)))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FILES)))
+        refuse_damaged(repository, folder.name)
+        return folder
     except LocalEntryNotFoundError:
         reason = "the hub cannot be reached, and its cache has no such model"
     except (OSError, ValueError, HfHubHTTPError) as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import tiny_model
+from loopback_hub import LoopbackHub
 from small_checkpoints import SELECTION
 
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
@@ -68,3 +69,26 @@ def test_a_pickle_is_refused(on_hub: Path, tmp_path: Path) -> None:
         file.rename(file.with_name("pytorch_model.bin"))
     code, _, errors = add(tmp_path / "m.json", "pretrained=someone/nli")
     assert code == 2 and "is a pickle" in errors
+
+
+def test_a_cached_file_that_is_not_what_the_hub_sent_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    hub = LoopbackHub(tmp_path / "hub")
+    try:
+        files = {
+            path.relative_to(checkpoint).as_posix(): path for path in checkpoint.rglob("*") if path.is_file()
+        }
+        hub.commit("models/someone/nli", {name: path.read_bytes() for name, path in files.items()})
+        arguments = ("add", "--model", "xscale", "--model-args", "pretrained=someone/nli", "--manifest")
+        first = hub.call(tmp_path / "cache", *arguments, tmp_path / "first.json")
+        assert first.returncode == 0, first.stderr
+        blobs = (tmp_path / "cache" / "hub" / "models--someone--nli" / "blobs").iterdir()
+        blob = max(blobs, key=lambda path: path.stat().st_size)  # the weights
+        data = bytearray(blob.read_bytes())
+        data[-1024:] = bytes(1024)
+        blob.write_bytes(data)
+        for offline in ("0", "1"):
+            done = hub.call(tmp_path / "cache", *arguments, tmp_path / "second.json", HF_HUB_OFFLINE=offline)
+            assert done.returncode == 2 and "damaged" in done.stderr and "model.safetensors" in done.stderr
+            assert not (tmp_path / "second.json").exists()
+    finally:
+        hub.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,35 @@ def doctor(
         raise typer.Exit(2)
 
 
+def fetch(
+    to: Annotated[Path, typer.Option("--to", help="the mirror folder", metavar="DIR")],
+    target: TargetsOption = None,
+    task: TasksOption = None,
+    languages: LanguagesOption = None,
+    experiment: ExperimentOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be fetched")] = False,
+) -> None:
+    """Copy what targets, training tasks or an experiment (its base model too) need from the hub into a mirror folder, for
+    machines without network. A stopped fetch goes on where it was.
+    """
+    from xscale.errors import UserError
+    from xscale.fetch import fetch as fetch_into
+
+    if not (experiment or target or task):
+        raise UserError("fetch: say what: --target NAME, --task NAME or --experiment FILE")
+    splits, base = _splits(experiment, target, task, languages), _hub_base(experiment)
+    if dry_run:
+        for split in splits:
+            typer.echo(split)
+        if base is not None:
+            typer.echo(f"base: {base}")
+        typer.echo(f"{len(splits)} splits; nothing was fetched")
+        return
+    for line in fetch_into(splits, to, base):
+        typer.echo(line)
+    typer.echo(f"now: --data {to}, or XSCALE_DATA={to.resolve()}")
+
+
 def lm_eval_path() -> None:
     """Print the folder with the task files, for `lm_eval --include_path`: an lm_eval of another environment, or Python started
     with -S or -I. Elsewhere plain `lm_eval` finds the tasks by itself.
@@ -67,6 +97,15 @@ def lm_eval_path() -> None:
     from harness_tasks.tasks import yaml_folder
 
     typer.echo(yaml_folder())
+
+
+def _hub_base(experiment: str | None) -> str | None:
+    """The base model of an experiment, where it is one of the hub's."""
+    from xscale.experiment import find_experiment, read_experiment
+    from xscale.hub import is_repository
+
+    base = read_experiment(find_experiment(experiment)).base if experiment is not None else ""
+    return base if is_repository(base) else None
 
 
 def _splits(

@@ -439,6 +439,10 @@ app.command(
     epilog="Example: xscale doctor --data hub   or: xscale doctor --data ../mirror --target xnli",
 )(data_commands.doctor)
 app.command(
+    short_help="Make a mirror folder from the hub",
+    epilog="Example: xscale fetch --target xnli --languages all --to mirror   or: xscale fetch --experiment my.yaml --to mirror",
+)(data_commands.fetch)
+app.command(
     "lm-eval-path",
     short_help="The folder with the task files",
     epilog="Example: lm_eval --include_path $(xscale lm-eval-path) --tasks xnli_ood ...",
