@@ -95,6 +95,12 @@ def mirror_file(folder: Path, dataset: str, config: str, split: str) -> Path | N
     return None
 
 
+def has_split(dataset: str, config: str, split: str, source: str | None = None) -> bool:
+    """Whether a folder has a set's split; of the hub it is assumed, as nothing is asked of it here."""
+    folder = mirror_folder(source)
+    return folder is None or mirror_file(folder, dataset, config, split) is not None
+
+
 def read_file(path: Path) -> list[dict[str, Any]]:
     """All rows of one ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; raises :class:`UserError` when it is damaged."""
     return _read_parquet(path) if path.suffix == ".parquet" else _read_json_lines(path)

@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from harness_tasks.sources import resolve_source
-from harness_tasks.targets import get_target, targets
+from harness_tasks.sources import has_split, resolve_source
+from harness_tasks.targets import Target, get_target, targets
 from xscale.base_models import resolve_base
 from xscale.errors import JobsFailed, UserError
 from xscale.evaluation.processes import is_first_process
@@ -72,9 +72,33 @@ def selection(experiment: Experiment) -> Selection:
     return chosen
 
 
-def default_selection() -> Selection:
-    """All targets, every official language, all rows."""
-    return {name: (target.languages, None) for name, target in targets().items()}
+def default_selection(source: str, wanted: Sequence[str] = ()) -> Selection:
+    """All targets that the source has, all rows: every official language, or those of the `wanted` ones that it has.
+
+    Raises `UserError` for a wanted language that no target has there.
+    """
+    chosen: dict[str, tuple[tuple[str, ...], int | None]] = {}
+    for name, target in targets().items():
+        languages = tuple(code for code in wanted if code in target.places) if wanted else target.languages
+        there = tuple(code for code in languages if has_split(*_test_set(target, code), source))
+        if wanted and there:
+            chosen[name] = (there, None)
+        elif there and target.pivot_language in there:
+            chosen[name] = (languages, None)  # one that is missing is an error, not a smaller result
+    for code in wanted:
+        if not any(code in languages for languages, _ in chosen.values()):
+            having = [name for name, target in targets().items() if code in target.places]
+            raise UserError(
+                f"--languages: {source} has no test set in {code!r} of {', '.join(having)}"
+                if having
+                else f"--languages: no target has {code!r}; `xscale ls languages` lists what there is"
+            )
+    return chosen
+
+
+def _test_set(target: Target, language: str) -> tuple[str, str, str]:
+    place = target.places[language]
+    return place.dataset, place.config, place.test
 
 
 def untrained(recipes: Sequence[Recipe], workspace: Workspace) -> list[Recipe]:

@@ -14,15 +14,57 @@ from harness_tasks.targets.record import Place, Target
 Row = Mapping[str, Any]
 
 
+def kept_rows(
+    spec: Target,
+    place: Place,
+    split: str,
+    rows: list[dict[str, Any]],
+    english: Sequence[Row] | None,
+    total: int,
+    where: str,
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """The rows that translate one of the `total` English rows, and its number for each.
+
+    Left out are rows that stand for a missing translation, and rows that a table gives no English row. Raises
+    `UserError` as :func:`english_numbers`, and where there are more or fewer rows than English ones.
+    """
+    found = english_numbers(spec, place, split, rows, english, where)
+    if found is None:
+        if len(rows) != total:
+            raise refusal(where, f"{len(rows)} rows, the official data has {total}", "use the whole split")
+        found = list(range(total))
+    kept, numbers = [], []
+    for row, number in zip(rows, found, strict=True):
+        if number is not None and number >= total:
+            raise refusal(
+                where, f"a row of English row {number}, of which there are {total}", "mend the table"
+            )
+        missing = place.untranslated is not None and place.untranslated in (
+            row[name].strip() for name in spec.text_fields
+        )
+        if number is not None and not missing:
+            kept.append(row)
+            numbers.append(number)
+    return kept, numbers
+
+
+def refusal(where: str, what: str, remedy: str) -> UserError:
+    """The error for rows that are not those that subsets were made for."""
+    return UserError(
+        f"{where}: {what}. Subsets are known by row number, so these rows are not scored; {remedy}"
+    )
+
+
 def english_numbers(
     spec: Target, place: Place, split: str, rows: Sequence[Row], english: Sequence[Row] | None, where: str
-) -> list[int] | None:
-    """For each row the number of its English row; None where row i is row i.
+) -> Sequence[int | None] | None:
+    """For each row the number of its English row, None where a table gives it none; None where row i is row i.
 
     `english` are the rows as published in English, for relations by a field or a text. Raises `UserError` where a
     row is not found, or two rows are of one English row.
     """
     relation = place.rows
+    numbers: Sequence[int | None] | None = None
     if relation.kind == "table":
         numbers = _by_table(
             Path(relation.file or ""), relation.column or "", place.config, split, len(rows), where
@@ -36,10 +78,10 @@ def english_numbers(
         by_field = relation.kind == "field"
         find = _by_field if by_field else _by_text
         numbers = find(spec, relation.field or "", rows, english, where)
-    else:
-        numbers = None
-    if numbers is not None and len(set(numbers)) != len(numbers):
-        twice = next(number for number in numbers if numbers.count(number) > 1)
+    known = [number for number in numbers or [] if number is not None]
+    if len(set(known)) != len(known):
+        assert numbers is not None
+        twice = next(number for number in known if known.count(number) > 1)
         raise UserError(
             f"{where}: rows {[i for i, number in enumerate(numbers) if number == twice][:2]} are both of English row "
             f"{twice}; every row must be of another one"
@@ -47,7 +89,9 @@ def english_numbers(
     return numbers
 
 
-def _by_table(path: Path, column: str, config: str, split: str, total: int, where: str) -> list[int] | None:
+def _by_table(
+    path: Path, column: str, config: str, split: str, total: int, where: str
+) -> list[int | None] | None:
     """From a tab-separated file; None where it does not name the split."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -64,12 +108,12 @@ def _by_table(path: Path, column: str, config: str, split: str, total: int, wher
     ]
     if not lines:
         return None
-    found: dict[int, int] = {}
+    found: dict[int, int | None] = {}
     for number, line in enumerate(lines):
         values = [str(line["row"]), str(line[column])]
-        if not all(value.isdecimal() and len(value) < 9 for value in values):
+        if not all(value.isdecimal() and len(value) < 9 for value in (values[0], values[1] or "0")):
             raise UserError(f"{path}: {split} line {number + 1}: {' and '.join(values)} are no row numbers")
-        found[int(values[0])] = int(values[1])
+        found[int(values[0])] = int(values[1]) if values[1] else None
     if sorted(found) != list(range(total)):
         raise UserError(
             f"{where}: {total} rows, but {path.name} has {len(found)} of them for {split}; take the set that the "

@@ -17,8 +17,9 @@ from typing import Any
 
 from harness_tasks.errors import UserError
 from harness_tasks.sources import fingerprint, resolve_source
+from harness_tasks.subsets.alignment import kept_rows
 from harness_tasks.subsets.membership import DATA, anchor_fingerprint, pack_rows
-from harness_tasks.targets import get_target, read_target, targets
+from harness_tasks.targets import Target, get_target, read_target, shipped_targets
 
 SPLITS = ("test", "validation")
 Row = dict[str, Any]
@@ -30,8 +31,9 @@ def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
     spec = get_target(target)
     for split in SPLITS:
         rows = {language: read_target(target, language, split, data) for language in spec.languages}
-        english = rows["en"]
-        facts = read_facts(facts_folder, target, split)
+        english = rows[spec.pivot_language]
+        needed = bool(spec.pivot or spec.facts)
+        facts = read_facts(facts_folder, target, split) if needed else [{} for _ in english]
         if len(facts) != len(english):
             raise UserError(f"{target} {split}: {len(english)} rows, but facts about {len(facts)}")
         for field in spec.pivot:
@@ -43,7 +45,8 @@ def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
             "anchor": anchor_fingerprint(target, english),
             "labels": [counts[label] for label in range(spec.labels)],
             "fingerprints": {
-                language: fingerprint(mine, spec.text_and_label) for language, mine in rows.items()
+                language: fingerprint(_kept(spec, language, split, mine, english), spec.text_and_label)
+                for language, mine in rows.items()
             },
         }
         content[split]["by_row"] = {
@@ -57,6 +60,12 @@ def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
                 if subset.members is not None
             }
     return content
+
+
+def _kept(spec: Target, language: str, split: str, rows: list[Row], english: list[Row]) -> list[Row]:
+    place = spec.place(language)
+    where = f"{place.dataset} ({place.config}, {split})"
+    return kept_rows(spec, place, split, rows, english, len(english), where)[0]
 
 
 def _packed(values: Sequence[Any]) -> dict[str, Any]:
@@ -98,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         source = resolve_source(options.data)
         contents = {
-            target: build(target, source, options.facts or Path(source).parent) for target in targets()
+            target: build(target, source, options.facts or Path(source).parent)
+            for target in shipped_targets()
         }
     except UserError as error:
         parser.exit(2, f"error: {error}\n")

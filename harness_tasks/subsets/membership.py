@@ -20,7 +20,7 @@ import numpy as np
 
 from harness_tasks.errors import UserError
 from harness_tasks.sources import BUNDLED, fingerprint
-from harness_tasks.subsets.alignment import english_numbers
+from harness_tasks.subsets.alignment import kept_rows, refusal
 from harness_tasks.targets import Target, get_target, read_target
 
 DATA = Path(__file__).parent / "data"
@@ -176,36 +176,23 @@ def identify(
     place = spec.place(language)
     expected_rows = dict(place.size).get(split)
     if expected_rows is not None and len(rows) != expected_rows:
-        raise _refusal(
+        raise refusal(
             where, f"{len(rows)} rows, the definition says {expected_rows}", "get the set that it is of"
         )
     if place.rows.kind == "own":
         return _own(target, rows)
     known, english_rows = _english(target, language, split, rows, source)
-    numbers: Sequence[int] | None = english_numbers(spec, place, split, rows, english_rows, where)
-    total = len(known.labels)
-    if numbers is None:
-        if len(rows) != total:
-            raise _refusal(where, f"{len(rows)} rows, the official data has {total}", "use the whole split")
-        numbers = range(total)
-    elif max(numbers) >= total:
-        raise _refusal(
-            where, f"a row of English row {max(numbers)}, of which there are {total}", "mend the table"
-        )
-    if place.untranslated is not None:
-        kept = [place.untranslated not in (row[name].strip() for name in spec.text_fields) for row in rows]
-        rows = [row for row, keep in zip(rows, kept, strict=True) if keep]
-        numbers = [number for number, keep in zip(numbers, kept, strict=True) if keep]
+    rows, numbers = kept_rows(spec, place, split, rows, english_rows, len(known.labels), where)
     for name, values in known.pivot.items():
         mine = [row.get(name) for row in rows]
         if language == spec.pivot_language and mine != [values[number] for number in numbers]:
-            raise _refusal(
+            raise refusal(
                 where, f"the {name}s are not {spec.title}'s, or not in its order", "get the file again"
             )
     _check_labels(spec, rows, numbers, known, where)
     expected = known.fingerprints.get(language)
     if check_text and place.official and expected and fingerprint(rows, spec.text_and_label) != expected:
-        raise _refusal(
+        raise refusal(
             where,
             "labels are in order, but texts differ from the official data's",
             "get the file again, or turn this check off with --metadata '{\"check_text\": false}' if only "
@@ -261,9 +248,9 @@ def _check_labels(
     if not wrong:
         return
     if Counter(row["label"] for row in rows) == Counter(known.labels[number] for number in numbers):
-        raise _refusal(where, "the labels are in another order", "put the rows into the hub's order")
+        raise refusal(where, "the labels are in another order", "put the rows into the hub's order")
     first = wrong[0]
-    raise _refusal(
+    raise refusal(
         where,
         f"labels differ from the official data's in {len(wrong)} of {len(rows)} rows (row {first}: "
         f"{rows[first]['label']}, there {known.labels[numbers[first]]})",
@@ -283,10 +270,4 @@ def _own(target: str, rows: list[dict[str, Any]]) -> Identified:
         clusters,
         english,
         {key: list(values) for key, values in english.pivot.items()},
-    )
-
-
-def _refusal(where: str, what: str, remedy: str) -> UserError:
-    return UserError(
-        f"{where}: {what}. Subsets are known by row number, so these rows are not scored; {remedy}"
     )

@@ -142,6 +142,13 @@ def evaluate(
             "--trust-remote-code", help="let entries with trust_remote_code run the code that comes with them"
         ),
     ] = False,
+    languages: Annotated[
+        str | None,
+        typer.Option(
+            "--languages",
+            help="just these, by code: ko,hr (of every target that has them); official or further ones",
+        ),
+    ] = None,
     shared_trunk: Annotated[
         bool,
         typer.Option(
@@ -152,19 +159,25 @@ def evaluate(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Evaluate manifest entries through lm_eval on every language; stored results that still count are kept."""
+    """Evaluate manifest entries through lm_eval on every official language; stored results that still count are kept."""
     from harness_tasks.sources import resolve_source
     from xscale import pipeline
+    from xscale.errors import UserError
     from xscale.evaluation.processes import is_first_process
     from xscale.experiment import find_experiment, read_experiment
     from xscale.manifest import read_manifest
 
     entries = leaderboard.chosen(read_manifest(manifest).entries, ids, manifest)
     if experiment is not None:
+        if languages is not None:
+            raise UserError("--languages: an experiment says its languages itself; leave one of the two out")
         loaded = read_experiment(find_experiment(experiment))
         source, selection = pipeline.experiment_source(loaded, data), pipeline.selection(loaded)
     else:
-        source, selection = resolve_source(data), pipeline.default_selection()
+        source = resolve_source(data)
+        selection = pipeline.default_selection(
+            source, [code.strip() for code in (languages or "").split(",") if code.strip()]
+        )
     if limit is not None:
         selection = {target: (languages, limit) for target, (languages, _) in selection.items()}
     work = pipeline.Workspace(manifest)
