@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +19,7 @@ from harness_tasks.errors import UserError
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
+MAX_INTEGER = 2**63 - 1
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -30,21 +34,48 @@ def read_model(model: type[ModelT], path: Path) -> ModelT:
 
 
 def read_text(path: Path) -> str:
-    """The file's text, or a `UserError`: absent, a folder, unreadable, larger than 16 MiB, not UTF-8."""
+    """The file's text, or a `UserError`: absent, a folder, not a plain file, unreadable, larger than 16 MiB, not UTF-8."""
+    data = read_bytes(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(
-                f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no file of this kind is; check the path"
-            )
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: this is a folder, a file is needed") from None
+        return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def read_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
+    """What a plain file holds. Raises `UserError` for anything else: a pipe or device would be waited for, or never end."""
+    try:
+        handle = os.open(Path(path).expanduser(), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            status = os.fstat(handle)
+            if stat.S_ISDIR(status.st_mode):
+                raise UserError(f"{path}: this is a folder, a file is needed")
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{path}: not a plain file (a pipe, device or socket); check the path")
+            if status.st_size > most:
+                raise UserError(
+                    f"{path}: larger than {most // 2**20} MiB, which no file of this kind is; check the path"
+                )
+            with os.fdopen(os.dup(handle), "rb") as file:
+                return file.read(most + 1)
+        finally:
+            os.close(handle)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
+        ) from None
+    except (ValueError, RuntimeError) as error:  # a null byte; a home folder of nobody
+        raise UserError(f"{str(path)!r}: not a usable path ({error}); mend it") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a program wrote. Raises `UserError` for anything else, deep nesting and huge numbers included."""
+    data = _load_json(read_text(path), str(path))
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a JSON object is expected, not {_kind(data)}; restore the file")
+    return data
 
 
 def parse_model(model: type[ModelT], text: str, name: str) -> ModelT:
@@ -65,14 +96,46 @@ def load_text(text: str, name: str) -> Any:
     return _load(text, name)[0]
 
 
+def _refuse_odd_values(data: Any, name: str) -> None:
+    """Raise `UserError` for a value that files of ours never have: a set or bytes, a number that no computation takes.
+    Dates stay: where text is meant, the reader says so."""
+    left = [data]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise UserError(
+                f"{name}: a whole number of {len(hex(value)) - 2} hexadecimal digits; none is that large"
+            )
+        elif not isinstance(value, str | int | float | datetime.date | None):
+            raise UserError(
+                f"{name}: a value of type {type(value).__name__}; only text, numbers, lists and mappings are taken"
+            )
+
+
 def _load(text: str, name: str) -> tuple[Any, yaml.Node | None]:
     """The values, and for YAML the nodes that know their lines."""
     if name.endswith(".json"):
         return _load_json(text, name), None
     node = _compose(text, name)
     try:
-        return yaml.safe_load(text), node
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        data = yaml.safe_load(text)
+        _refuse_odd_values(data, name)
+        return data, node
+    except UserError:
+        raise
+    except (  # the last four: what PyYAML makes of `!!bool maybe`, `!!timestamp x` and their like
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        OverflowError,
+    ) as error:
         where = _mark(error, text)
         raise UserError(
             f"{name}{where}: not plain YAML ({_first_line(error)}); only text, numbers, lists and mappings are taken"
@@ -91,6 +154,9 @@ def _load_json(text: str, name: str) -> Any:
 
     try:
         data = json.loads(text, object_pairs_hook=pairs)
+        _refuse_odd_values(data, name)
+    except UserError:
+        raise
     except json.JSONDecodeError as error:
         what = f"not JSON ({error.msg}); mend this line" if text.strip() else "the file is empty; delete it"
         raise UserError(f"{name}:{error.lineno}: {what}") from None

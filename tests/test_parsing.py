@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness_tasks.parsing import MAX_BYTES, parse_model, read_text
+from harness_tasks.parsing import MAX_BYTES, load_text, parse_model, read_json, read_text
 from harness_tasks.sources import DataError
 from harness_tasks.subsets.user import read_subsets
 from xscale.errors import UserError
@@ -164,3 +164,38 @@ def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 200))
     with pytest.raises(UserError, match="bomb.yaml:2: YAML aliases"):
         parse_model(Experiment, bomb, "bomb.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '!!int ""', "a: !!timestamp x", "a: !!bool maybe", "a: 2020-13-45", "a: " + "9" * 5000, "a: 0x" + "f" * 40,
+        "a: !!set {b}", "a: !!binary aGk=", "a: !!omap [1]", "- " * 1000, "? [1]\n: 2", "<<: 3", "a: 2001-12-14T25:59:43",
+    ],
+)  # fmt: skip
+def test_odd_yaml_is_one_line_for_a_person(text: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load_text(text, "file.yaml")
+    assert str(raised.value).startswith("file.yaml") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a": ' + "9" * 5000 + "}", '{"a": ' + "9" * 30 + "}", "\x00"]
+)
+def test_odd_json_is_one_line_for_a_person(text: str) -> None:
+    with pytest.raises(UserError, match=r"file.json"):
+        load_text(text, "file.json")
+
+
+def test_only_plain_files_are_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    odd_names = [tmp_path / ("x" * 300), Path("~nosuchuser/x"), tmp_path / "loop", tmp_path / "a\0b"]
+    for path in (pipe, Path("/dev/zero"), tmp_path, *odd_names):
+        with pytest.raises(UserError):
+            read_text(path)
+    for odd in ("[]", "null", '"x"', "7"):
+        (tmp_path / "a.json").write_text(odd)
+        with pytest.raises(UserError, match="a JSON object is expected"):
+            read_json(tmp_path / "a.json")

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
+from harness_tasks.parsing import read_json
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
@@ -221,10 +222,10 @@ def _differ_from_data(stored: Predictions) -> list[str]:
 def _differ_from_metrics(stored: Predictions, path: Path) -> list[str]:
     """lm_eval's accuracies against those of the predictions."""
     try:
-        scores = json.loads(path.read_text(encoding="utf-8"))["results"]
-    except FileNotFoundError:
-        return [f"{path.name} is not beside it"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        scores = read_json(path)["results"]
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        if not path.exists():
+            return [f"{path.name} is not beside it"]
         return [f"{path.name} beside it is damaged ({type(error).__name__})"]
     defects = []
     for target, language, name, table in _of_task(stored):

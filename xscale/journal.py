@@ -11,7 +11,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from harness_tasks.errors import UserError
+from harness_tasks.parsing import read_bytes
 from xscale.files import open_own
+
+MAX_LOG = 2**30  # bytes
 
 SECRET_NAME = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
 _MIN_SECRET = 6  # characters; shorter values are words that occur anyway
@@ -46,16 +50,16 @@ def write_event(journal: Path, event: str, **fields: Any) -> None:
 
 
 def read_events(journal: Path) -> list[dict[str, Any]]:
-    """All events, oldest first; lines that a full disk cut short are left out."""
+    """All events, oldest first; lines that a full disk cut short are left out, and a log that is no plain file is empty."""
     try:
-        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = read_bytes(journal, MAX_LOG).decode("utf-8", errors="replace").split("\n")
+    except UserError:
         return []
     events = []
     for line in lines:
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and isinstance(event.get("event"), str):
             events.append(event)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness_tasks.parsing import MAX_BYTES, read_model
+from harness_tasks.parsing import MAX_BYTES, read_json, read_model
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
 from xscale.hub import hub_folder, is_repository
@@ -380,11 +380,11 @@ def refuse_pickles(folder: Path, where: str) -> None:
 
 def _check_index(path: Path, where: str) -> None:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError("larger than an index is")
-        named = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        named = set(read_json(path)["weight_map"].values())
         wrong = sorted(str(n) for n in named if not isinstance(n, str) or not _SHARD.fullmatch(n))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{where}: {path}: not an index of weights ({type(error).__name__}); restore it"
         ) from None
