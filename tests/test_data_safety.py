@@ -14,8 +14,8 @@ from xscale.errors import UserError
 from xscale.files import HALF_WRITTEN, REPLACED, open_own, whole_file, whole_folder
 from xscale.journal import journal_of, read_events, write_event
 from xscale.manifest import Entry, add_entries, checkpoint_folder, read_manifest, write_manifest
-from xscale.pipeline import Workspace
 from xscale.training.push import files_to_push
+from xscale.workspace import Workspace
 
 
 @pytest.fixture

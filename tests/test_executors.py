@@ -16,9 +16,10 @@ from tiny_model import call, make_base, write_experiment
 
 from xscale.errors import UserError
 from xscale.executors import Resources
+from xscale.executors.jobs import make_jobs
 from xscale.experiment import plan, read_experiment
-from xscale.pipeline import Workspace, selection
-from xscale.sweep import make_jobs
+from xscale.pipeline import selection
+from xscale.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -152,7 +153,7 @@ def test_errors_of_ray_are_early_and_clear(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.slow
 def test_one_training_by_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a job with two GPUs does, on two CPU processes."""
-    from xscale.sweep import train_job
+    from xscale.executors.jobs import train_job
 
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -9,8 +9,9 @@ from xscale.costs import Throughput, cost_lines, documents_of, measured, trainin
 from xscale.errors import UserError
 from xscale.experiment import Experiment, plan
 from xscale.journal import journal_of, write_event
-from xscale.pipeline import Workspace, selection
+from xscale.pipeline import selection
 from xscale.status import jobs, seconds_left, status_lines
+from xscale.workspace import Workspace
 
 EXPERIMENT = {
     "name": "sweep",

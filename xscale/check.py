@@ -27,8 +27,8 @@ from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predict
 from xscale.evaluation.runner import PARTIAL, RESULTS, Selection, build_model, load_tasks, result_key
 from xscale.files import HALF_WRITTEN, REPLACED, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
-from xscale.pipeline import Workspace
 from xscale.progress import say
+from xscale.workspace import Workspace
 
 SET_ASIDE = ".set-aside"  # below results/: what --fix took away
 TOLERANCE = 2e-3  # of a log-probability that is computed again in batches of other widths

@@ -15,7 +15,7 @@ from xscale.evaluation.predictions import PREDICTIONS
 from xscale.evaluation.runner import Selection
 from xscale.experiment import Recipe
 from xscale.journal import journal_of, read_events
-from xscale.pipeline import Workspace
+from xscale.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from xscale.errors import UserError
 from xscale.hub import is_repository
 from xscale.manifest import Entry, change_manifest, check_id, make_entry
-from xscale.pipeline import Workspace
+from xscale.workspace import Workspace
 
 SET_ASIDE = ".set-aside"  # below results/: what is kept of entries that went
 FIELDS = {"size": r"\d+", "seed": r"\d+", "arm": r"[A-Za-z0-9._+-]+"}  # what a pattern may ask for

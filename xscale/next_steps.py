@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from xscale.errors import UserError
 from xscale.manifest import read_manifest_or_empty
-from xscale.pipeline import Workspace
+from xscale.workspace import Workspace
 
 
 def next_steps(workspace: Workspace) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from xscale.errors import UserError
 from xscale.files import sha256_of_file, whole_file, whole_folder
 from xscale.manifest import Entry, Manifest, change_manifest, read_manifest, write_manifest
-from xscale.pipeline import CHECKPOINTS, RESULTS, Workspace
+from xscale.workspace import CHECKPOINTS, RESULTS, Workspace
 
 MANIFEST = "checkpoints_manifest.json"
 ARCHIVE_ENDINGS = (".tar.gz", ".tgz")

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from xscale.evaluation.predictions import PREDICTIONS
 from xscale.journal import journal_of, read_events
-from xscale.pipeline import Workspace
+from xscale.workspace import Workspace
 
 STATES = ("done", "running", "failed", "left")
 

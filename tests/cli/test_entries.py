@@ -10,8 +10,8 @@ from xscale.cli.main import app
 from xscale.entries import entries_from, remove_entries, rename_entry
 from xscale.errors import UserError
 from xscale.manifest import Entry, add_entries, read_manifest
-from xscale.pipeline import Workspace
 from xscale.sharing import export_entries, merge
+from xscale.workspace import Workspace
 
 SHARED = {
     "base": None,

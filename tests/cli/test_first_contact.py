@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from xscale.cli.main import app
 from xscale.journal import journal_of, write_event
 from xscale.manifest import Entry, add_entries
-from xscale.pipeline import Workspace
+from xscale.workspace import Workspace
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.evaluation.runner import PARTIAL
 from xscale.evaluation.sweep import evaluate_entries
 from xscale.manifest import Entry
-from xscale.pipeline import Workspace
 from xscale.pipeline import evaluate as evaluate_workspace
+from xscale.workspace import Workspace
 
 
 @pytest.fixture(scope="module")

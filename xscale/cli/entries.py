@@ -16,7 +16,7 @@ WeightsOption = Annotated[bool, typer.Option("--weights", help="checkpoint folde
 def rm(ids: IdsArgument, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     """Take entries out of the manifest. Their files stay: results go to results/.set-aside/."""
     from xscale.entries import remove_entries
-    from xscale.pipeline import Workspace
+    from xscale.workspace import Workspace
 
     for line in remove_entries(Workspace(manifest), ids):
         typer.echo(line)
@@ -30,7 +30,7 @@ def rename(
 ) -> None:
     """Give an entry another id, its results and the entries that it is the baseline of included."""
     from xscale.entries import rename_entry
-    from xscale.pipeline import Workspace
+    from xscale.workspace import Workspace
 
     rename_entry(Workspace(manifest), old, new)
     typer.echo(f"{old} is now {new}")
@@ -49,8 +49,8 @@ def merge(
 ) -> None:
     """Join another workspace's entries and results to this one; what is here is never overwritten."""
     from xscale.errors import UserError
-    from xscale.pipeline import Workspace
     from xscale.sharing import merge as merge_workspace
+    from xscale.workspace import Workspace
 
     merged = merge_workspace(Workspace(manifest), other, weights=weights)
     for line in merged.conflicts:
@@ -72,8 +72,8 @@ def export(
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Write entries with their baselines and results into an archive that `xscale merge` takes."""
-    from xscale.pipeline import Workspace
     from xscale.sharing import export_entries
+    from xscale.workspace import Workspace
 
     size = export_entries(Workspace(manifest), ids, file, weights=weights)
     typer.echo(f"{file}: {size / 1e6:,.1f} MB; join it elsewhere with: xscale merge {file}")

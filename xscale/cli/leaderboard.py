@@ -29,7 +29,7 @@ def load(
     from harness_tasks.subsets.user import read_subsets, subset_files
     from xscale.leaderboard.panels import build_panels, load_results
     from xscale.manifest import read_manifest
-    from xscale.pipeline import RESULTS
+    from xscale.workspace import RESULTS
 
     loaded = read_manifest(manifest)
     chosen(loaded.entries, ids, manifest)

@@ -54,7 +54,7 @@ def options(
     """Options of every command; without one, what can be done in this folder now."""
     if context.invoked_subcommand is None:
         from xscale.next_steps import next_steps
-        from xscale.pipeline import Workspace
+        from xscale.workspace import Workspace
 
         for line in next_steps(Workspace(DEFAULT_MANIFEST)):
             typer.echo(line)
@@ -83,8 +83,9 @@ def run(
     from xscale import pipeline
     from xscale.experiment import find_experiment, read_experiment
     from xscale.progress import say
+    from xscale.workspace import Workspace
 
-    work = pipeline.Workspace(manifest)
+    work = Workspace(manifest)
     path = find_experiment(experiment)
     loaded = read_experiment(path)
     if dry_run:
@@ -110,9 +111,10 @@ def train(
     """Train and register an experiment's checkpoints, without evaluating them."""
     from xscale import pipeline
     from xscale.experiment import find_experiment, plan, read_experiment
+    from xscale.workspace import Workspace
 
     loaded = read_experiment(find_experiment(experiment))
-    work = pipeline.Workspace(manifest)
+    work = Workspace(manifest)
     if dry_run:
         _print_plan([line for line in pipeline.work_left(loaded, data, work) if line.startswith("train")])
         return
@@ -166,6 +168,7 @@ def evaluate(
     from xscale.evaluation.processes import is_first_process
     from xscale.experiment import find_experiment, read_experiment
     from xscale.manifest import read_manifest
+    from xscale.workspace import Workspace, unevaluated
 
     entries = leaderboard.chosen(read_manifest(manifest).entries, ids, manifest)
     if experiment is not None:
@@ -180,11 +183,9 @@ def evaluate(
         )
     if limit is not None:
         selection = {target: (languages, limit) for target, (languages, _) in selection.items()}
-    work = pipeline.Workspace(manifest)
+    work = Workspace(manifest)
     if dry_run:
-        _print_plan(
-            [f"evaluate {entry.id}" for entry in pipeline.unevaluated(entries, selection, source, work)]
-        )
+        _print_plan([f"evaluate {entry.id}" for entry in unevaluated(entries, selection, source, work)])
         return
     pipeline.evaluate(
         entries, selection, source, work, trust_remote_code=trust_remote_code, shared_trunk=shared_trunk
@@ -270,7 +271,7 @@ def list_entries(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     from xscale.evaluation.predictions import PREDICTIONS
     from xscale.leaderboard.render import visible
     from xscale.manifest import read_manifest
-    from xscale.pipeline import RESULTS
+    from xscale.workspace import RESULTS
 
     rows = [
         (
@@ -304,7 +305,7 @@ def check(
     when something is wrong.
     """
     from xscale.check import check_workspace
-    from xscale.pipeline import Workspace
+    from xscale.workspace import Workspace
 
     findings = check_workspace(Workspace(manifest), fix=fix, deep=deep)
     for finding in findings:
@@ -326,11 +327,11 @@ def push(
     dry_run: DryRunOption = False,
 ) -> None:
     """Upload a checkpoint with its model card to the Hugging Face hub."""
-    from xscale import pipeline
     from xscale.training.push import files_to_push
     from xscale.training.push import push as push_folder
+    from xscale.workspace import Workspace
 
-    folder = pipeline.Workspace(manifest).checkpoints / id
+    folder = Workspace(manifest).checkpoints / id
     if dry_run:
         files = files_to_push(folder)
         for name, size in files:
@@ -373,9 +374,10 @@ def plan(
     from xscale.costs import cost_lines, measured
     from xscale.experiment import find_experiment, read_experiment
     from xscale.experiment import plan as plan_of
+    from xscale.workspace import Workspace
 
     loaded = read_experiment(find_experiment(experiment))
-    work = pipeline.Workspace(manifest)
+    work = Workspace(manifest)
     if not cost:
         _print_plan(pipeline.work_left(loaded, data, work))
         return
@@ -393,8 +395,8 @@ def plan(
 @app.command(short_help="How far the runs here are", epilog="Example: xscale status")
 def status(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     """Show what is running, done, failed and left of the runs here, and about how long it will take."""
-    from xscale.pipeline import Workspace
     from xscale.status import status_lines
+    from xscale.workspace import Workspace
 
     option = "" if manifest == DEFAULT_MANIFEST else f" --manifest {manifest}"
     for line in status_lines(Workspace(manifest), option):
@@ -424,7 +426,7 @@ def _executor(name: str, address: str | None, experiment: Any) -> Any:
         return None
     if name != "ray":
         raise UserError(f"--executor {name}: local and ray are known; --address goes with ray")
-    from xscale.sweep import on_ray
+    from xscale.executors.jobs import on_ray
 
     return partial(on_ray, resources=experiment.resources, address=address)
 

@@ -1,6 +1,6 @@
 """An experiment's plan as jobs for a cluster: train each recipe, evaluate it when it and its baseline are trained.
 
-`python -m xscale.sweep <recipe.json> <manifest>` trains one recipe; a job with several GPUs starts it once for each.
+`python -m xscale.executors.jobs <recipe.json> <manifest>` trains one recipe; a job with several GPUs starts it once for each.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from xscale.errors import UserError
 from xscale.evaluation.runner import Selection
 from xscale.executors import Job, Resources
 from xscale.experiment import Recipe
+from xscale.workspace import Workspace, register, registered, untrained
 
 
 def make_jobs(
     recipes: Sequence[Recipe],
     chosen: Selection,
     source: str,
-    workspace: pipeline.Workspace,
+    workspace: Workspace,
     resources: Mapping[str, Resources],
 ) -> list[Job]:
     """A training job for each recipe without a checkpoint, an evaluation job for each recipe."""
     manifest = str(workspace.manifest.resolve())
-    missing = {recipe.id for recipe in pipeline.untrained(recipes, workspace)}
+    missing = {recipe.id for recipe in untrained(recipes, workspace)}
     text = {recipe.id: recipe.model_dump_json() for recipe in recipes}
     jobs = []
     for recipe in recipes:
@@ -40,7 +41,9 @@ def make_jobs(
                 "manifest": manifest,
                 "processes": max(1, int(wanted.gpus)),
             }
-            jobs.append(Job(f"train {recipe.id}", "xscale.sweep:train_job", arguments, resources=wanted))
+            jobs.append(
+                Job(f"train {recipe.id}", "xscale.executors.jobs:train_job", arguments, resources=wanted)
+            )
     for recipe in recipes:
         lineage = [name for name in (recipe.baseline, recipe.id) if name]
         arguments = {
@@ -52,7 +55,9 @@ def make_jobs(
         }
         needs = tuple(f"train {name}" for name in lineage if name in missing)
         wanted = resources.get("evaluate", Resources())
-        jobs.append(Job(f"evaluate {recipe.id}", "xscale.sweep:evaluate_job", arguments, needs, wanted))
+        jobs.append(
+            Job(f"evaluate {recipe.id}", "xscale.executors.jobs:evaluate_job", arguments, needs, wanted)
+        )
     return jobs
 
 
@@ -60,7 +65,7 @@ def on_ray(
     recipes: Sequence[Recipe],
     chosen: Selection,
     source: str,
-    workspace: pipeline.Workspace,
+    workspace: Workspace,
     *,
     resources: Mapping[str, Resources],
     address: str | None,
@@ -68,7 +73,7 @@ def on_ray(
     """Do all jobs on a Ray cluster. Raises `JobsFailed` at the end when some failed, `UserError` before for bad input."""
     from xscale.executors.ray import run_jobs
 
-    pipeline.check_recipes(pipeline.untrained(recipes, workspace))
+    pipeline.check_recipes(untrained(recipes, workspace))
     jobs = make_jobs(recipes, chosen, source, workspace, resources)
     failures = run_jobs(jobs, workspace.manifest.resolve().parent, address)
     pipeline.raise_failures(failures, len(jobs))
@@ -77,13 +82,13 @@ def on_ray(
 def train_job(recipe: str, manifest: str, processes: int) -> None:
     """Train one recipe, without registering it; on several GPUs by as many processes."""
     if processes == 1:
-        pipeline.train_only(Recipe.model_validate_json(recipe), pipeline.Workspace(Path(manifest)))
+        pipeline.train_only(Recipe.model_validate_json(recipe), Workspace(Path(manifest)))
         return
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         file.write(recipe)
         file.flush()
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={processes}", "-m", "xscale.sweep", file.name, manifest]
+        command += [f"--nproc-per-node={processes}", "-m", "xscale.executors.jobs", file.name, manifest]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -94,20 +99,20 @@ def evaluate_job(
     recipes: list[str], trained: list[str], chosen: dict[str, list[Any]], source: str, manifest: str
 ) -> None:
     """Register the recipes, whose checkpoints are there, and evaluate the last of them."""
-    workspace = pipeline.Workspace(Path(manifest))
+    workspace = Workspace(Path(manifest))
     loaded = [Recipe.model_validate_json(text) for text in recipes]
-    pipeline.register(loaded, workspace, set(trained))
+    register(loaded, workspace, set(trained))
     selection: Selection = {
         target: (tuple(languages), limit) for target, (languages, limit) in chosen.items()
     }
-    pipeline.evaluate(pipeline.registered(loaded[-1:], workspace), selection, source, workspace)
+    pipeline.evaluate(registered(loaded[-1:], workspace), selection, source, workspace)
 
 
 def main() -> None:
     """One of several processes that train one recipe together."""
     recipe = Recipe.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
-        pipeline.train_only(recipe, pipeline.Workspace(Path(sys.argv[2])))
+        pipeline.train_only(recipe, Workspace(Path(sys.argv[2])))
     except Exception as error:
         traceback.print_exc()
         sys.stderr.write(f"error: {pipeline.last_line(error)}\n")

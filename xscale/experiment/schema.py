@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from harness_tasks.parsing import explain_defect, read_model
 from harness_tasks.targets import get_target, targets
 from xscale.errors import UserError
 from xscale.executors import Resources
-from xscale.files import sha256_of_file
+from xscale.experiment.recipes import (
+    RECIPES,
+    XTREME_LARGE_LEARNING_RATE,
+    Phase,
+    PositiveInt,
+    strict,
+)
 from xscale.manifest import check_id
-
-_strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-PositiveInt = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _known_target(name: str) -> str:
@@ -31,66 +31,6 @@ def _known_target(name: str) -> str:
 TargetName = Annotated[str, AfterValidator(_known_target)]
 
 
-class Phase(BaseModel):
-    """How one phase is trained: AdamW, linear warm-up then linear decay to zero."""
-
-    model_config = _strict
-
-    learning_rate: Annotated[float, Field(gt=0)]
-    epochs: Annotated[float, Field(gt=0)]
-    updates: Literal["epochs", "fixed"] = "epochs"  # fixed: `budget` updates, whatever the number of rows
-    budget: PositiveInt | None = None
-    batch_size: PositiveInt = 32  # of one update, over all processes
-    accumulate: PositiveInt = 1  # parts that a process cuts its share of a batch into, to save memory
-    gradient_checkpointing: bool = False
-    warmup: Fraction = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    max_length: PositiveInt = 128
-    window: PositiveInt | None = None  # tokens of a span task's windows; None: max_length
-    freeze: Literal["nothing", "embeddings"] = "nothing"
-    freeze_layers: Annotated[int, Field(ge=0)] = 0  # so many layers, from the lowest
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: as the base's configuration says
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: see xscale/precision.py
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = (
-        "auto"  # auto: eager on CPUs, else the model's
-    )
-
-    @model_validator(mode="after")
-    def _budget_where_fixed(self) -> Phase:
-        if (self.updates == "fixed") != (self.budget is not None):
-            raise ValueError("`updates: fixed` and `budget: <number of updates>` go together")
-        return self
-
-
-# A recipe names the intermediate phase and, for each head, that of a target.
-#   laptop  for the embedded base on two cores: the embeddings, four fifths of its parameters, stay as they are
-#   paper   Phang et al. 2020 (arXiv 2005.13013). From public code (jiant) are the targets' lr 1e-5, 10% warm-up, weight decay
-#           0.01, batch 32, length 256, XNLI's 2 epochs, and windows of 384 for spans; ours are the intermediate phase's epochs
-#           and XCOPA's
-#   xtreme  Hu et al. 2020 (arXiv 2003.11080): 5 epochs, lr 2e-5 (3e-5 for a base with "large" in its name), length 128, without
-#           warm-up and weight decay
-RECIPES: dict[str, dict[str, Phase]] = {
-    "laptop": {
-        "intermediate": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
-        "pair_classification": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
-        "multiple_choice": Phase(learning_rate=5e-5, epochs=5, freeze="embeddings"),
-    },
-    "paper": {
-        "intermediate": Phase(learning_rate=1e-5, epochs=2, max_length=256, window=384),
-        "pair_classification": Phase(learning_rate=1e-5, epochs=2, max_length=256),
-        "multiple_choice": Phase(learning_rate=1e-5, epochs=5, max_length=256),
-    },
-    "xtreme": {
-        "intermediate": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0, window=384),
-        "pair_classification": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
-        "multiple_choice": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
-    },
-}
-XTREME_LARGE_LEARNING_RATE = 3e-5
-
-
 class Development(BaseModel):
     """Scores on development sets while a target is trained, and which step is kept.
 
@@ -98,7 +38,7 @@ class Development(BaseModel):
     languages is scored at the same steps and stored beside it.
     """
 
-    model_config = _strict
+    model_config = strict
 
     choose: Literal["best", "average", "last", "none"] = Field(
         default="none",
@@ -122,7 +62,7 @@ class Mixing(BaseModel):
     capped: p ~ min(n, cap), the paper's; uniform: p equal; proportional: p ~ n; temperature: p ~ n^(1 / temperature).
     """
 
-    model_config = _strict
+    model_config = strict
 
     rule: Literal["capped", "uniform", "proportional", "temperature"] = "capped"
     cap: PositiveInt = 2**17
@@ -132,7 +72,7 @@ class Mixing(BaseModel):
 class MaskedLM(BaseModel):
     """Masked language modelling in many languages while the intermediate task trains."""
 
-    model_config = _strict
+    model_config = strict
 
     texts: str | None = Field(
         default=None, description="a folder of .txt files, one text a line; usually one file a language"
@@ -162,7 +102,7 @@ class MaskedLM(BaseModel):
 class OwnTask(BaseModel):
     """A user's training set: one JSON object a line, fields by head (docs/training.md, "Your own task")."""
 
-    model_config = _strict
+    model_config = strict
 
     file: str = Field(description=".jsonl, .jsonl.gz or .parquet")
     head: Literal["pair_classification", "multiple_choice", "span", "token_classification", "masked_lm"]
@@ -176,7 +116,7 @@ class OwnTask(BaseModel):
 class LoRA(BaseModel):
     """Low-rank adapters (peft) instead of the base's own weights; a checkpoint is then its adapter."""
 
-    model_config = _strict
+    model_config = strict
 
     rank: PositiveInt = 8
     alpha: PositiveInt = 16
@@ -189,7 +129,7 @@ class LoRA(BaseModel):
 class Target(BaseModel):
     """Fine-tuning of one target in English, after the intermediate phase, held fixed over all sizes."""
 
-    model_config = _strict
+    model_config = strict
 
     train: list[str] = Field(
         description="its fine-tuning sets, one after the other; [] with objective: causal_lm"
@@ -200,7 +140,7 @@ class Target(BaseModel):
 class Evaluation(BaseModel):
     """Which rows and languages of a target are evaluated."""
 
-    model_config = _strict
+    model_config = strict
 
     languages: list[str] | None = Field(None, min_length=1)
     limit: PositiveInt | None = Field(
@@ -211,7 +151,7 @@ class Evaluation(BaseModel):
 class Experiment(BaseModel):
     """One ladder: base, intermediate task, sizes, seeds, targets."""
 
-    model_config = _strict
+    model_config = strict
 
     name: str
     data: str | None = Field(None, description="hub, bundled or a mirror folder; --data overrides it")
@@ -321,8 +261,6 @@ class Experiment(BaseModel):
 
 def phases(experiment: Experiment) -> dict[str, Phase]:
     """The recipe's phases with the experiment's changes. Raises ValueError for an unknown field or wrong value."""
-    from pydantic import ValidationError
-
     result = {}
     for name in ("intermediate", *experiment.targets):
         phase = name if name == "intermediate" else get_target(name).head
@@ -344,87 +282,9 @@ def phases(experiment: Experiment) -> dict[str, Phase]:
     return result
 
 
-class Recipe(BaseModel):
-    """All that determines one trained checkpoint, but for library versions and the data's fingerprints."""
-
-    model_config = _strict
-
-    id: str
-    base: str
-    data: str
-    intermediate: list[str] = Field(min_length=1)
-    size: int
-    seed: int
-    targets: dict[str, Target]
-    phases: dict[str, Phase]
-    baseline: str | None
-    objective: Literal["heads", "causal_lm"] = "heads"
-    mixing: Mixing | None = None  # of several intermediate tasks
-    masked_lm: MaskedLM | None = None
-    development: Development = Field(default_factory=Development)
-    lora: LoRA | None = None
-    tasks: dict[str, OwnTask] = Field(default_factory=dict)
-    own_files: dict[str, str] = Field(
-        default_factory=dict, description="SHA-256 of each file of the user's that it is trained on"
-    )
-
-    def digest(self) -> str:
-        """SHA-256 in hex over all fields; two checkpoints with the same digest were trained alike."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
-
-
 def read_experiment(path: Path) -> Experiment:
     """Read an experiment file. Raises `UserError` (file, line, field, expectation) for anything but a valid one."""
     return read_model(Experiment, path)
-
-
-def plan(experiment: Experiment, source: str) -> list[Recipe]:
-    """The recipes of an experiment, baselines first for each seed.
-
-    `source` is the resolved data source. Raises `UserError` when a resulting id is too long to be a folder's name.
-    """
-    chosen = experiment.intermediate
-    intermediate = [chosen] if isinstance(chosen, str) else chosen
-    choose: Literal["best", "none"] = "none" if experiment.recipe == "laptop" else "best"
-    own_files = _own_files(experiment)
-    recipes = []
-    for seed in experiment.seeds:
-        baseline = f"{experiment.name}-0-seed{seed}"
-        for size in experiment.sizes:
-            identifier = f"{experiment.name}-{size}-seed{seed}"
-            try:
-                check_id(identifier)
-            except ValueError as error:
-                raise UserError(f"experiment name {experiment.name!r}: {error}") from None
-            recipes.append(
-                Recipe(
-                    id=identifier,
-                    base=experiment.base,
-                    data=source,
-                    intermediate=intermediate,
-                    size=size,
-                    seed=seed,
-                    targets={str(name): target for name, target in experiment.targets.items()},
-                    phases=phases(experiment),
-                    baseline=baseline if size else None,
-                    objective=experiment.objective,
-                    mixing=experiment.mixing if len(intermediate) > 1 else None,
-                    masked_lm=experiment.masked_lm,
-                    development=experiment.development or Development(choose=choose),
-                    lora=experiment.lora,
-                    tasks=experiment.tasks,
-                    own_files=own_files,
-                )
-            )
-    return recipes
-
-
-def _own_files(experiment: Experiment) -> dict[str, str]:
-    """The content of the user's files: another text under the same name is another recipe. Training says what is missing."""
-    paths = [Path(task.file).expanduser() for task in experiment.tasks.values()]
-    if experiment.masked_lm is not None and experiment.masked_lm.texts is not None:
-        paths += sorted(Path(experiment.masked_lm.texts).expanduser().glob("*.txt"))
-    return {str(path): sha256_of_file(path) for path in paths if path.is_file()}
 
 
 def find_experiment(name: str) -> Path:
@@ -435,7 +295,7 @@ def find_experiment(name: str) -> Path:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or path.exists():
         return path
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     folder = next((f for f in (here / "experiments", here.parent / "experiments") if f.is_dir()), here)
     shipped = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
     if name not in shipped:

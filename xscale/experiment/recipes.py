@@ -1,0 +1,71 @@
+"""How a phase is trained, and the named recipes: laptop, paper, xtreme."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Phase(BaseModel):
+    """How one phase is trained: AdamW, linear warm-up then linear decay to zero."""
+
+    model_config = strict
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0)]
+    updates: Literal["epochs", "fixed"] = "epochs"  # fixed: `budget` updates, whatever the number of rows
+    budget: PositiveInt | None = None
+    batch_size: PositiveInt = 32  # of one update, over all processes
+    accumulate: PositiveInt = 1  # parts that a process cuts its share of a batch into, to save memory
+    gradient_checkpointing: bool = False
+    warmup: Fraction = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_length: PositiveInt = 128
+    window: PositiveInt | None = None  # tokens of a span task's windows; None: max_length
+    freeze: Literal["nothing", "embeddings"] = "nothing"
+    freeze_layers: Annotated[int, Field(ge=0)] = 0  # so many layers, from the lowest
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: as the base's configuration says
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: see xscale/precision.py
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = (
+        "auto"  # auto: eager on CPUs, else the model's
+    )
+
+    @model_validator(mode="after")
+    def _budget_where_fixed(self) -> Phase:
+        if (self.updates == "fixed") != (self.budget is not None):
+            raise ValueError("`updates: fixed` and `budget: <number of updates>` go together")
+        return self
+
+
+# A recipe names the intermediate phase and, for each head, that of a target.
+#   laptop  for the embedded base on two cores: the embeddings, four fifths of its parameters, stay as they are
+#   paper   Phang et al. 2020 (arXiv 2005.13013). From public code (jiant) are the targets' lr 1e-5, 10% warm-up, weight decay
+#           0.01, batch 32, length 256, XNLI's 2 epochs, and windows of 384 for spans; ours are the intermediate phase's epochs
+#           and XCOPA's
+#   xtreme  Hu et al. 2020 (arXiv 2003.11080): 5 epochs, lr 2e-5 (3e-5 for a base with "large" in its name), length 128, without
+#           warm-up and weight decay
+RECIPES: dict[str, dict[str, Phase]] = {
+    "laptop": {
+        "intermediate": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
+        "pair_classification": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
+        "multiple_choice": Phase(learning_rate=5e-5, epochs=5, freeze="embeddings"),
+    },
+    "paper": {
+        "intermediate": Phase(learning_rate=1e-5, epochs=2, max_length=256, window=384),
+        "pair_classification": Phase(learning_rate=1e-5, epochs=2, max_length=256),
+        "multiple_choice": Phase(learning_rate=1e-5, epochs=5, max_length=256),
+    },
+    "xtreme": {
+        "intermediate": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0, window=384),
+        "pair_classification": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
+        "multiple_choice": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
+    },
+}
+XTREME_LARGE_LEARNING_RATE = 3e-5
