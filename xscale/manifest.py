@@ -49,10 +49,11 @@ class Entry(BaseModel):
     size: Size | None = Field(None, description="intermediate-task training examples; 0 is a baseline")
     seed: int | None = Field(None, description="training seed")
     arm: str | None = Field(
-        None, description="name of the arm, what the intermediate phase is; absent for a baseline of all arms"
+        default=None,
+        description="name of the arm, what the intermediate phase is; absent for a baseline of all arms",
     )
     recipe: str | None = Field(
-        None,
+        default=None,
         pattern="^[0-9a-f]{64}$",
         description="SHA-256 of everything in its training but size and seed; checkpoints that differ in it are on "
         "different ladders",
