@@ -243,7 +243,7 @@ class Experiment(BaseModel):
                 if language not in get_target(target).places:
                     raise ValueError(
                         f"evaluation.{target}.languages: unknown language {language!r}; known are: "
-                        f"{', '.join(get_target(target).places)}"
+                        f"{', '.join(get_target(target).languages)}; `xscale ls languages` has further ones"
                     )
         return self
 
