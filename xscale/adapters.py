@@ -20,8 +20,9 @@ ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 
 
-def with_adapters(model: Any, lora: LoRA, seed: int, start: Path | None = None) -> Any:
-    """A peft model: the base's weights are frozen, the adapters and the head are trained.
+def with_adapters(model: Any, lora: LoRA, seed: int, start: Path | None = None, heads: bool = True) -> Any:
+    """A peft model: the base's weights are frozen, the adapters and the head are trained (not a language model's own: `heads`
+    is False).
 
     `start`: a folder whose adapters (and pooler, where both have one) it begins with, instead of new ones, which leave the
     model's answers as they are. Raises `UserError` when peft is not installed, or no layer has one of the names.
@@ -41,7 +42,7 @@ def with_adapters(model: Any, lora: LoRA, seed: int, start: Path | None = None) 
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.modules,
-        modules_to_save=sorted(set(whole)),
+        modules_to_save=sorted(set(whole)) if heads else None,
     )
     try:
         adapted = peft.get_peft_model(model, config)

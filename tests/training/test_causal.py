@@ -14,7 +14,7 @@ from harness_tasks.rows import Options, build_documents
 from harness_tasks.targets import doc_to_choice, doc_to_text
 from xscale.encoding import document_pairs
 from xscale.errors import UserError
-from xscale.experiment import Target
+from xscale.experiment import Mixing, Target
 from xscale.training.phases import train_recipe
 from xscale.training.prompts import prompt_of
 from xscale.training.samples import check_recipe
@@ -84,6 +84,46 @@ def test_a_ladder_of_causal_models_trains(base: Path, tmp_path: Path) -> None:
         for path in (base, folder / "model")
     ]
     assert losses[1] < 0.9 * losses[0]
+
+
+def test_adapters_train_a_causal_model_and_are_merged_into_an_ordinary_checkpoint(
+    base: Path, tmp_path: Path
+) -> None:
+    """Only adapters get a gradient and Adam's moments; what they change is just the matrices that they stand beside."""
+    pytest.importorskip("peft")
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    from xscale.experiment import LoRA
+    from xscale.training import loop
+
+    trained: set[str] = set()
+    original = loop._optimizer
+
+    def optimizer(parameters: dict[str, Any], phase: Any) -> Any:
+        trained.update(parameters)
+        return original(parameters, phase)
+
+    recipe = causal_recipe(
+        base,
+        size=200,
+        intermediate=["bundled_nli", "bundled_copa"],
+        mixing=Mixing(rule="uniform"),
+        lora=LoRA(rank=4),
+        phase={"epochs": 2, "learning_rate": 1e-2},
+    )
+    check_recipe(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_optimizer", optimizer)
+        record = train_recipe(recipe, tmp_path / "checkpoints" / "tiny")
+    assert trained and all(".lora_" in name for name in trained)
+    assert record["phases"][0]["loss_last"] < record["phases"][0]["loss_first"]
+    folder = tmp_path / "checkpoints" / "tiny" / "model"
+    before = load_file(base / "model.safetensors")
+    after = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {f"transformer.h.{layer}.attn.c_attn.weight" for layer in (0, 1)}
+    assert not list((tmp_path / "checkpoints").glob(".shared/*"))
 
 
 def test_a_text_begins_with_the_token_that_lm_eval_puts_before_it(base: Path) -> None:

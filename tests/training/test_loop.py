@@ -334,3 +334,48 @@ def test_an_attention_that_cannot_be_had_is_said(attention: str, message: str, t
     base = make_base(tmp_path / "base", "deberta-v2")
     with pytest.raises(UserError, match=message):
         train(base, PHASE.model_copy(update={"attention": attention}))
+
+
+class Waits(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the operations that make a GPU wait for its host's question, within a model's forward and backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function._schema.name
+        if name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::masked_select"):
+            self.names.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("head", ["pair_classification", "masked_lm"])
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta"])
+def test_an_update_asks_the_device_nothing(
+    architecture: str, head: Any, padded: bool, tmp_path: Path
+) -> None:
+    """With PyTorch's attention, as on a GPU; what is counted and masked is counted on the host before."""
+    base = make_base(tmp_path / "base", architecture)
+    tokenizer = load_tokenizer(str(base))
+    batch = examples(12) if padded else [examples(1)[0]] * 2
+    model = model_with_head(str(base), head, ("a", "b", "c"), 1, 0.0)
+    model.set_attn_implementation("sdpa")
+    inputs = collate(encode(tokenizer, batch, head, 32), head, tokenizer)
+    expected = model(**inputs).loss.item()
+    seen: list[str] = []
+    forward = model.forward
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        with Waits() as waits:
+            result = forward(*arguments, **named)
+        seen.extend(waits.names)
+        return result
+
+    model.forward = watched  # type: ignore[method-assign]
+    loss = loss_of(model, head, inputs, torch.device("cpu"))
+    with Waits() as waits:
+        loss.backward()
+    assert seen == waits.names == []
+    assert loss.item() == pytest.approx(expected, abs=1e-6)

@@ -255,8 +255,8 @@ class Experiment(BaseModel):
                 raise ValueError(
                     f"targets.{target}.train: with objective: causal_lm nothing is fine-tuned on; write []"
                 )
-        if self.objective == "causal_lm" and (self.lora is not None or self.masked_lm is not None):
-            raise ValueError("objective: causal_lm: lora and masked_lm are for encoders; leave them out")
+        if self.objective == "causal_lm" and self.masked_lm is not None:
+            raise ValueError("objective: causal_lm: masked_lm is for encoders; leave it out")
 
 
 def phases(experiment: Experiment) -> dict[str, Phase]:

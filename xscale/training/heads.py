@@ -40,6 +40,12 @@ _MODEL_CLASSES: dict[Head, Any] = {
 }
 _NAMED_LABELS = ("pair_classification", "token_classification")
 _DROPOUT_FIELDS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+_MASKS_READY_MADE = (
+    "bert",
+    "camembert",
+    "roberta",
+    "xlm-roberta",
+)  # that take a mask of four dimensions as it is
 IGNORED = -100  # the label of tokens that do not count in the loss
 MASKED_SHARE = 0.15
 
@@ -340,6 +346,8 @@ def loss_of(
     Masked LM computes its logits for the masked tokens only: for all of 32 x 256 tokens those of XLM-R's 250,002 words would
     take tens of gigabytes.
     """
+    if head != "multiple_choice" and model.config.model_type in _MASKS_READY_MADE:
+        inputs = _with_ready_mask(inputs, model.config._attn_implementation)
     if head != "masked_lm":
         return model(**moved(inputs, device)).loss
     labels = inputs["labels"].flatten()
@@ -360,6 +368,16 @@ def loss_of(
         return model(**here).loss
     finally:
         hook.remove()
+
+
+def _with_ready_mask(inputs: dict[str, torch.Tensor], attention: str) -> dict[str, torch.Tensor]:
+    """The mask as transformers would make it for PyTorch's attention, made here, where it lies on the CPU: there, whether
+    any token is padding is asked of the GPU in every forward pass, which has to be waited for."""
+    mask = inputs["attention_mask"]
+    if attention != "sdpa":
+        return inputs
+    rest = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
+    return rest if bool(mask.all()) else rest | {"attention_mask": mask[:, None, None, :].bool()}
 
 
 def moved(inputs: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

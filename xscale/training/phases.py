@@ -190,7 +190,7 @@ def _write_progress(work: Path, key: dict[str, Any], record: dict[str, Any], don
 def _save(run: _Run, model: PreTrainedModel, unit: str, seconds: float) -> None:
     """Write a finished part, then say so, then drop its state: killed in between, the part is only made again."""
     with whole_folder(run.work / unit) as temporary:
-        if run.recipe.lora is None:
+        if run.recipe.lora is None or run.recipe.objective == "causal_lm":
             save_model(model, run.tokenizer, temporary, run.store)
         else:
             save_adapters(model, run.tokenizer, temporary, run.recipe.base)
@@ -259,10 +259,18 @@ def _train_causal(run: _Run) -> PreTrainedModel:
         raise UserError(
             "objective: causal_lm: freezing is for encoders; set training.intermediate.freeze: nothing"
         )
-    if recipe.size:
-        samples = [as_prompts(sample) for sample in intermediate_samples(recipe)]
+    if not recipe.size:
+        return model
+    samples = [as_prompts(sample) for sample in intermediate_samples(recipe)]
+    if recipe.lora is None:
         _train_on(run, "intermediate", 0, samples, [model] * len(samples))
-    return model
+        return model
+    adapted = with_adapters(model, recipe.lora, _phase_seed(recipe.seed, "intermediate"), heads=False)
+    _train_on(run, "intermediate", 0, samples, [adapted] * len(samples))
+    merged = adapted.merge_and_unload()
+    for parameter in merged.parameters():
+        parameter.requires_grad_(True)  # what is frozen would be stored once for all checkpoints
+    return merged
 
 
 def _train_target(run: _Run, target: str) -> PreTrainedModel:

@@ -35,7 +35,7 @@ class Sample:
 def check_recipe(recipe: Recipe) -> None:
     """Raise `UserError` for what can be known before training: unknown tasks, heads and labels that do not fit, sizes too
     large."""
-    if recipe.lora is not None and len(recipe.intermediate) > 1:
+    if recipe.lora is not None and recipe.objective == "heads" and len(recipe.intermediate) > 1:
         raise UserError("lora: one intermediate task is possible with adapters; give one, or leave lora out")
     if recipe.lora is not None and recipe.masked_lm is not None:
         raise UserError("lora: masked_lm is not possible with adapters; leave one of them out")
