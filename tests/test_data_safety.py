@@ -11,7 +11,7 @@ from xscale import files
 from xscale.base_models import resolve_base
 from xscale.check import check_workspace
 from xscale.errors import UserError
-from xscale.files import HALF_WRITTEN, REPLACED, open_own, whole_file, whole_folder
+from xscale.files import HALF_WRITTEN, REPLACED, open_own, sha256_of_folder, whole_file, whole_folder
 from xscale.journal import journal_of, read_events, write_event
 from xscale.manifest import Entry, add_entries, checkpoint_folder, read_manifest, write_manifest
 from xscale.training.push import files_to_push
@@ -175,3 +175,33 @@ def test_files_appear_whole(tmp_path: Path) -> None:
         assert temporary.suffix == files.HALF_WRITTEN
         temporary.write_text("all of it")
     assert path.read_text() == "all of it" and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_a_checkpoint_is_hashed_by(tmp_path: Path) -> None:
+    folder = tmp_path / "models--a--b" / "snapshots" / "commit"
+    (folder / "xnli").mkdir(parents=True)
+    weights = folder / "xnli" / "model.safetensors"
+    weights.write_bytes(b"weights")
+    seen = {sha256_of_folder(folder)}
+    (folder / "xnli" / "vocab.txt").write_text("a b")
+    seen.add(sha256_of_folder(folder))
+    (folder / "xnli" / "vocab.txt").write_text("b a")
+    seen.add(sha256_of_folder(folder))
+    assert len(seen) == 3  # a BERT's words in another order are another checkpoint
+    (folder / "recipe.json").write_text("{}")
+    assert sha256_of_folder(folder) in seen
+    blob = tmp_path / "models--a--b" / "blobs" / "abc"
+    blob.parent.mkdir()
+    weights.rename(blob)
+    weights.symlink_to(blob)  # as the hub's cache has it
+    assert sha256_of_folder(folder) in seen
+    for target, problem in ((tmp_path / "outside", "a link out of"), (tmp_path / "gone", "leads nowhere")):
+        (tmp_path / "outside").write_bytes(b"other")
+        weights.unlink()
+        weights.symlink_to(target)
+        with pytest.raises(UserError, match=problem):
+            sha256_of_folder(folder)
+    weights.unlink()
+    os.mkfifo(weights)
+    with pytest.raises(UserError, match="not a plain file"):
+        sha256_of_folder(folder)

@@ -16,6 +16,7 @@ from xscale.errors import UserError
 
 # endings of what is written but not there yet, and of what is about to be replaced: nobody else's files are called so
 HALF_WRITTEN, REPLACED = ".xscale-part", ".xscale-old"
+_MAX_FILES = 100_000
 # the last one is torch's, which does not pass the system's reason on
 _SIGNS_OF_A_FULL_DISK = ("No space left", "File too large", "PytorchStreamWriter")
 
@@ -139,22 +140,54 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sha256_of_file(path: Path) -> str:
-    """The file's SHA-256 in hex."""
-    with path.open("rb") as file:
+    """The SHA-256 in hex of a plain file. Raises `UserError` for a pipe, device or folder, which is never waited for."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"{path}: not a plain file; remove it")
+    with os.fdopen(handle, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_folder(folder: Path) -> str:
     """SHA-256 in hex over the relative path and content of every weight, config and tokenizer file below `folder`.
 
-    Only what determines predictions counts: `*.safetensors`, `*.json` and `*.model`, less `recipe.json`,
-    which holds timings. Sorted by path, so the order on disk plays no part.
+    Whatever transformers reads counts: `*.safetensors`, `*.json`, `*.model`, and a tokenizer's `vocab.txt`, `merges.txt` and
+    the like where there is no tokenizer.json, which holds them; not `recipe.json`, which holds timings. Sorted by path, so
+    the order on disk plays no part. Raises `UserError` for links that lead out of the folder (but for the hub's cache, whose
+    files are links to its blobs), special files, and more files than a checkpoint has.
     """
     digest = hashlib.sha256()
-    files = (file for file in folder.rglob("*") if file.suffix in {".safetensors", ".json", ".model"})
-    for file in sorted(file for file in files if file.name != "recipe.json"):
+    for file in sorted(_checkpoint_files(folder)):
         digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_of_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def _checkpoint_files(folder: Path) -> Iterator[Path]:
+    blobs = (folder.parent.parent / "blobs").resolve()  # of the hub's cache: <repository>/snapshots/<commit>
+    with_tokenizer = {path.parent for path in folder.rglob("tokenizer.json")}
+    for number, file in enumerate(folder.rglob("*")):
+        if number > _MAX_FILES:
+            raise UserError(
+                f"{folder}: more than {_MAX_FILES:,} files; that is no checkpoint, check the path"
+            )
+        counts = file.suffix in {".safetensors", ".json", ".model"} and file.name != "recipe.json"
+        if not counts and not (file.suffix == ".txt" and file.parent not in with_tokenizer):
+            continue
+        if file.is_symlink() and not _leads_into(file, folder, blobs):
+            raise UserError(
+                f"{file}: a link out of the checkpoint, whose content can change unseen; put the file itself there"
+            )
+        if not file.is_dir():
+            yield file
+
+
+def _leads_into(link: Path, *folders: Path) -> bool:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise UserError(f"{link}: a link that leads nowhere; remove it") from None
+    return any(target.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _umask() -> int:

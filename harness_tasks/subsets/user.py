@@ -35,6 +35,12 @@ FIELDS = ("name", "target", "citation", "rule", "rows", "anchor", "rationale")
 TEXT_TESTS = ("matches", "min_words", "max_words")
 Row = Mapping[str, Any]
 MAX_ROWS = 10_000_000
+MAX_PATTERN = 1_000
+# columns of tables and metrics of lm_eval (`acc_stderr`), which a subset's figures would stand in for
+RESERVED = frozenset(
+    "all acc accuracy gap stderr norm mutual_info delta rank size seed seeds base arm recipe model id ids note notes rows row "
+    "label prediction target targets task language languages intermediate baseline cluster numerator denominator".split()
+) - {"id"}
 
 
 @dataclass(frozen=True)
@@ -157,12 +163,7 @@ def _parse(entry: Any, path: str, place: str) -> UserSubset:
     name, target = entry["name"], entry["target"]
     if target not in targets():
         raise UserError(f"{where}.target: {target!r} is unknown; there are: {', '.join(targets())}")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise UserError(
-            f"{where}.name: {name!r} must be of lower-case letters, digits and single underscores"
-        )
-    if name in _taken(target):
-        raise UserError(f"{where}.name: {name!r} is taken by a subset, a language or a group of the package")
+    _check_name(name, target, where)
     if ("rule" in entry) == ("rows" in entry):
         raise UserError(f"{where}: must have either 'rule' or 'rows'")
     if "rule" in entry:
@@ -176,6 +177,17 @@ def _parse(entry: Any, path: str, place: str) -> UserSubset:
     total = None if anchor or get_target(target).user else shipped(target)["test"]["rows"]
     rows = _row_numbers(entry["rows"], total, f"{where}.rows")
     return UserSubset(name, target, entry["citation"], where, rows=rows, anchor=anchor)
+
+
+def _check_name(name: str, target: str, where: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        raise UserError(
+            f"{where}.name: {name!r} must be of lower-case letters, digits and single underscores"
+        )
+    if name in RESERVED:
+        raise UserError(f"{where}.name: {name!r} is what a column or metric is called; choose another")
+    if name in _taken(target):
+        raise UserError(f"{where}.name: {name!r} is taken by a subset, a language or a group of the package")
 
 
 def _taken(target: str) -> set[str]:
@@ -204,6 +216,8 @@ def _row_numbers(value: Any, total: int | None, where: str) -> tuple[int, ...]:
             raise UserError(f"{where}: {item!r} is beyond any test split; row numbers begin at 0")
         if last < first or (total is not None and last >= total):
             raise UserError(f"{where}: {item!r} is not within the test rows 0 to {(total or last + 1) - 1}")
+        if len(numbers) + last - first >= MAX_ROWS:
+            raise UserError(f"{where}: more than {MAX_ROWS:,} rows together; no test split is that large")
         numbers.update(range(first, last + 1))
     return tuple(sorted(numbers))
 
@@ -251,6 +265,27 @@ def _field_test(value: dict[str, Any], target: str, where: str) -> Callable[[Row
     return lambda row: all(part(row) for part in parts)
 
 
+def _pattern(wanted: Any, where: str) -> Any:
+    """A regular expression that is matched in a time linear in the text, whatever it is (RE2)."""
+    import re2
+
+    options = re2.Options()
+    options.case_sensitive, options.log_errors = False, False
+    if not isinstance(wanted, str) or not wanted or len(wanted) > MAX_PATTERN:
+        raise UserError(f"{where}: a regular expression of 1 to {MAX_PATTERN:,} letters is expected")
+    try:
+        return re2.compile(wanted, options)
+    except (re2.error, ValueError) as error:
+        reason = " ".join(_words(error.args[0] if error.args else error).split())[:200]
+        raise UserError(
+            f"{where}: not a regular expression ({reason}); look-around and back-references are not taken"
+        ) from None
+
+
+def _words(reason: Any) -> str:
+    return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+
+
 def _one_test(field: str, key: str, wanted: Any, choices: Sequence[Any], where: str) -> Callable[[Row], bool]:
     if key == "in":
         if not isinstance(wanted, list) or not wanted or any(item not in choices for item in wanted):
@@ -258,10 +293,7 @@ def _one_test(field: str, key: str, wanted: Any, choices: Sequence[Any], where: 
         values = {choices.index(item) if field == "label" else item for item in wanted}
         return lambda row: row[field] in values
     if key == "matches":
-        try:
-            pattern = re.compile(wanted, re.IGNORECASE)
-        except (re.error, TypeError) as error:
-            raise UserError(f"{where}: not a regular expression ({error})") from error
+        pattern = _pattern(wanted, where)
         return lambda row: bool(pattern.search(row[field]))
     if type(wanted) is not int or wanted < 0:
         raise UserError(f"{where}: must be a whole number")

@@ -180,3 +180,32 @@ def test_a_changed_file_is_read_again(write):
     path.write_text(HEAD + "rows: [2]", encoding="utf-8")
     os.utime(path, ns=(1, 1))
     assert read_subsets(path)[0].rows == (2,)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("name: gap", "'gap' is what a column or metric is called"),
+        ("name: stderr", "'stderr' is what a column"),
+        ("rule: {field: premise, matches: '(?=a)b'}", "look-around and back-references are not taken"),
+        ("rule: {field: premise, matches: ''}", "1 to 1,000 letters"),
+        ("rows: [0-9999999, 0-9999999]", "more than 10,000,000 rows together"),
+    ],
+)
+def test_names_of_columns_slow_patterns_and_endless_ranges(change, problem, tmp_path):
+    fields = {"name": "name: mine", "target": "target: xnli", "citation": "citation: me", "rule": "rows: [1]"}
+    fields["name" if change.startswith("name") else "rule"] = change
+    if change.startswith("rows"):
+        fields["anchor"] = f"anchor: {'a' * 64}"
+    path = tmp_path / "s.yaml"
+    path.write_text("subsets:\n- {" + ", ".join(fields.values()) + "}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=problem):
+        read_subsets(str(path))
+
+
+def test_a_pattern_that_backtracks_for_ever_elsewhere_takes_no_time(tmp_path):
+    path = tmp_path / "s.yaml"
+    text = "subsets:\n- {name: mine, target: xnli, citation: me, rule: {field: premise, matches: '(a+)+$'}}\n"
+    path.write_text(text, encoding="utf-8")
+    (subset,) = read_subsets(str(path))
+    assert not subset.rule({"premise": "a" * 5000 + "b"}) and subset.rule({"premise": "BAAA"})
