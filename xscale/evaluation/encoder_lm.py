@@ -20,7 +20,6 @@ from transformers import (
     AutoConfig,
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -37,6 +36,7 @@ from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.tokens import Tokens, tokenised, tokenizer_fingerprint
 from xscale.hub import hub_folder
 from xscale.progress import progress, say
+from xscale.tokenizer_files import published_tokenizer
 
 TOKENS_A_BATCH = 8192
 # On a CPU larger activations leave the caches: e5-small was a fifth slower at 8192.
@@ -353,7 +353,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         if not any(any(folder.glob(pattern)) for pattern in ("tokenizer.*", "vocab.*", "*.model")):
             raise _unloadable(folder, "no tokenizer files")  # transformers would make an empty tokenizer up
         try:
-            _tokenizers[fingerprint] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            _tokenizers[fingerprint] = published_tokenizer(folder)
         except Exception as error:  # damaged files make transformers raise a dozen unrelated types
             raise _unloadable(folder, error) from None
     return _tokenizers[fingerprint]

@@ -104,7 +104,7 @@ def tokenizer_fingerprint(folder: Path) -> str:
 
 @lru_cache(maxsize=1)
 def _versions() -> str:
-    return f"{version('tokenizers')} {version('transformers')}"
+    return f"{version('tokenizers')} {version('transformers')} 2"  # the number: of xscale/tokenizer_files.py
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from xscale.adapters import save_adapters, with_adapters
@@ -36,6 +36,7 @@ from xscale.experiment import Recipe
 from xscale.files import disk_errors, refuse_link, whole_file, whole_folder, write_text
 from xscale.precision import effective_precision
 from xscale.progress import console, progress, say
+from xscale.tokenizer_files import published_tokenizer
 from xscale.training.card import model_card
 from xscale.training.development import DevelopmentSet, development_set, other_languages, scoring_of
 from xscale.training.heads import encode, freeze, input_length, model_with_head, save_model, share_encoder
@@ -140,7 +141,7 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
     cannot be had.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(pretrained, trust_remote_code=False)
+        tokenizer = published_tokenizer(pretrained)
         if not takes_token_types(AutoConfig.from_pretrained(pretrained, trust_remote_code=False)):
             tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n != "token_type_ids"]
         return tokenizer
