@@ -1,7 +1,7 @@
 """Looks for defects in a copy of the data: ``python -m harness_tasks.audit --data <source> [--rows]``.
 
 Each check gives row numbers, so that everybody can look at the rows in question. What it finds in the official
-files is described in ``docs/xcopa-question.md``.
+files is described in ``docs/xcopa-question.md``, and in further ones in ``docs/languages.md``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness_tasks.errors import UserError
-from harness_tasks.targets import get_target, languages, location, read_target, targets
+from harness_tasks.sources import has_split, resolve_source
+from harness_tasks.subsets.alignment import kept_rows
+from harness_tasks.targets import Place, get_target, languages, read_target, targets
 
 Row = dict[str, Any]
 # The first words of the Unicode names of a script's letters, where they are not the script's own name.
-UNICODE_SCRIPTS = {"Han": "CJK"}
+UNICODE_SCRIPTS = {"Han": ("CJK",), "Japanese": ("CJK", "HIRAGANA", "KATAKANA")}
 ENGLISH_WORDS = {  # common ones that are no words of the other languages
     *(
         "and",
@@ -156,7 +158,7 @@ def untranslated(rows: Sequence[Row], english: Sequence[Row], fields: Sequence[s
 def other_script(rows: Sequence[Row], language: str, fields: Sequence[str]) -> list[int]:
     """Rows with a text most of whose letters are not of the language's script."""
     script = languages()[language].script
-    wanted = UNICODE_SCRIPTS.get(script, script.upper())
+    wanted = UNICODE_SCRIPTS.get(script, (script.upper(),))
 
     def is_other(text: str) -> bool:
         letters = [unicodedata.name(character, "") for character in text if character.isalpha()]
@@ -180,21 +182,36 @@ SCRIPT = "text in another script"
 NO_FULL_STOP = "premise without final punctuation"
 
 
+LEFT_OUT = "row without a translation (left out of the tasks)"
+
+
 def audit(target: str, language: str, split: str, source: str | None = None) -> dict[str, list[int]]:
-    """What is checked -> numbers of the rows where something was found."""
+    """What is checked -> numbers of the rows of the file where something was found.
+
+    Rows that have English ones are compared with them. Raises `UserError` where rows do not find theirs.
+    """
     spec = get_target(target)
-    english = read_target(target, "en", split, source)
-    rows = english if language == "en" else read_target(target, language, split, source)
-    if len(rows) != len(english):
-        place = " ".join(location(target, language))
-        raise UserError(f"{place}: {len(rows)} rows in {split}, but {len(english)} in English")
+    place = spec.place(language)
+    rows = read_target(target, language, split, source)
+    is_own = place.rows.kind == "own"
+    if is_own or language == spec.pivot_language:
+        english, kept, left_out = rows, list(range(len(rows))), []
+    else:
+        whole = read_target(target, spec.pivot_language, split, source)
+        where = f"{place.dataset} ({place.config}, {split})"
+        translated, numbers = kept_rows(spec, place, split, rows, whole, len(whole), where)
+        positions = {id(row): position for position, row in enumerate(rows)}
+        kept = [positions[id(row)] for row in translated]
+        left_out = sorted(set(range(len(rows))) - set(kept))
+        rows, english = translated, [whole[number] for number in numbers]
     found = {name: check(rows, english, spec.text_fields) for name, check in CHECKS.items()}
     found[SCRIPT] = other_script(rows, language, spec.text_fields)
-    if "question" in spec.pivot:
+    if "question" in spec.pivot and not is_own:
         found = {QUESTION: wrong_questions(rows, english), **found}
     if "whole_premise" in spec.contexts:
         found[NO_FULL_STOP] = no_final_punctuation(rows, english, spec.text_fields)
-    return found
+    found = {name: [kept[number] for number in numbers] for name, numbers in found.items()}
+    return {**found, LEFT_OUT: left_out} if left_out else found
 
 
 def _any_text(rows: Sequence[Row], fields: Sequence[str], test: Callable[[str], bool]) -> list[int]:
@@ -208,15 +225,25 @@ def _groups(rows: Sequence[Row], fields: Sequence[str]) -> list[list[int]]:
     return list(groups.values())
 
 
-def report(target: str, split: str, source: str | None, only: str | None, with_rows: bool) -> list[str]:
-    """Lines of a report: for every check the number of rows in each language where it found something."""
-    codes = get_target(target).languages
+def report(
+    target: str,
+    split: str,
+    source: str | None,
+    only: str | None,
+    with_rows: bool,
+    codes: Sequence[str] | None = None,
+) -> list[str]:
+    """Lines of a report: for every check the number of rows in each language (the official ones) where it found something."""
+    spec = get_target(target)
+    codes = [code for code in codes or spec.languages if _is_there(spec.place(code), split, source)]
+    if not codes:
+        return []
     found = {language: audit(target, language, split, source) for language in codes}
     lines = [f"{target} {split} ({len(codes)} languages)"]
-    for name in found["en"]:
+    for name in dict.fromkeys(name for each in found.values() for name in each):
         if only and only not in name:
             continue
-        counts = Counter({language: len(found[language][name]) for language in codes})
+        counts = Counter({language: len(found[language].get(name, ())) for language in codes})
         shown = ", ".join(f"{language} {counts[language]}" for language in codes if counts[language])
         lines.append(f"  {name}: {shown or 'none'}")
         if with_rows:
@@ -228,20 +255,47 @@ def report(target: str, split: str, source: str | None, only: str | None, with_r
     return lines
 
 
+def _is_there(place: Place, split: str, source: str | None) -> bool:
+    """Of a further language's set a split may be missing; of an official one that is an error."""
+    name = place.split(split)
+    return name is not None and (place.official or has_split(place.dataset, place.config, name, source))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m harness_tasks.audit", description=__doc__)
     parser.add_argument("--data", help="hub, bundled or a mirror folder [XSCALE_DATA, else hub]")
-    parser.add_argument("--target", choices=list(targets()), help="only this one")
+    parser.add_argument("--target", help="only this one")
+    parser.add_argument("--languages", help="codes with commas [the official ones]; those that a target has")
     parser.add_argument("--check", help="only checks with this word in their name, e.g. question")
     parser.add_argument("--rows", action="store_true", help="list the row numbers too")
     options = parser.parse_args(arguments)
     try:
-        for target in [options.target] if options.target else targets():
-            for split in ("test", "validation"):
-                print("\n".join(report(target, split, options.data, options.check, options.rows)))
+        lines = _report_all(options)
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
+    print("\n".join(lines))
+
+
+def _report_all(options: argparse.Namespace) -> list[str]:
+    lines = []
+    source = resolve_source(options.data)
+    wanted = [code.strip() for code in (options.languages or "").split(",") if code.strip()]
+    chosen = [get_target(options.target)] if options.target else list(targets().values())
+    for code in wanted:
+        if not any(code in spec.places for spec in chosen):
+            raise UserError(
+                f"--languages: {' or '.join(spec.name for spec in chosen)} has no language {code!r}"
+            )
+    for spec in chosen:
+        codes = [code for code in wanted if code in spec.places] or spec.languages
+        first = spec.place(spec.pivot_language)
+        absent = not has_split(first.dataset, first.config, first.test, source)
+        if (wanted and not set(codes) & set(wanted)) or (absent and not options.target):
+            continue
+        for split in ("test", "validation"):
+            lines += report(spec.name, split, source, options.check, options.rows, codes)
+    return lines
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.config.group import AggMetricConfig
 
 from harness_tasks.rows import Options, build_documents, data_record, subset_names
+from harness_tasks.sources import has_split
 from harness_tasks.targets import get_target, targets
 from harness_tasks.tasks import group_name, task_name
 
@@ -95,7 +96,11 @@ class ParallelTask(ConfigurableTask):
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Reads the documents of both splits; raises :class:`~harness_tasks.errors.UserError`."""
         test = build_documents(self.target, self.language, "test", self.options, subset=self.subset)
-        has_validation = get_target(self.target).place(self.language).validation is not None
+        place = get_target(self.target).place(self.language)
+        has_validation = place.official or (
+            place.validation is not None
+            and has_split(place.dataset, place.config, place.validation, self.options.data)
+        )
         validation = (
             build_documents(self.target, self.language, "validation", self.options) if has_validation else []
         )

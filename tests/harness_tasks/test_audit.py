@@ -46,6 +46,18 @@ def test_what_is_known_of_the_official_files(real_data):
         assert not any(found.values())
 
 
+def test_sets_that_others_made(real_data, capsys):
+    """AfriXNLI's rows are compared with those that they translate; a native set has none to compare with."""
+    assert not audit("xnli", "yor", "test", str(real_data))["label is not the English row's"]
+    assert "text in English" in audit("xnli", "eu_native", "test", str(real_data))
+    main(["--data", str(real_data), "--languages", "amh,mk", "--check", "script"])
+    shown = capsys.readouterr().out
+    assert "xnli test (1 languages)" in shown and "xcopa validation (1 languages)" in shown
+    with pytest.raises(SystemExit):
+        main(["--data", str(real_data), "--target", "xcopa", "--languages", "amh"])
+    assert "xcopa has no language 'amh'" in capsys.readouterr().err
+
+
 def test_the_command_shows_the_wrong_questions(real_data, capsys):
     main(["--data", str(real_data), "--target", "xcopa", "--check", "question", "--rows"])
     shown = capsys.readouterr().out

@@ -13,7 +13,7 @@ def test_every_language_of_the_tasks_has_a_row_and_no_other():
     assert {code for target in targets().values() for code in target.places} <= set(LANGUAGES)
     assert set(NLI_WORDS) == set(targets()["xnli"].languages)
     assert set(COPA_WORDS) == set(targets()["xcopa"].languages)
-    assert [len(codes) for codes in [target.languages for target in targets().values()]] == [15, 12]
+    assert [len(targets()[name].languages) for name in ("xnli", "xcopa")] == [15, 12]
     assert all(code == language.code for code, language in LANGUAGES.items())
     official = {code for target in targets().values() for code in target.languages}
     assert len({LANGUAGES[code].iso639_3 for code in official}) == len(official)
@@ -57,7 +57,7 @@ def test_names_of_groups():
 
 
 def test_the_files_are_in_the_script_of_the_table(real_data):
-    for target, codes in ((name, each.languages) for name, each in targets().items()):
-        for language in codes:
+    for target in ("xnli", "xcopa"):
+        for language in targets()[target].languages:
             found = audit(target, language, "validation", str(real_data))
             assert len(found["text in another script"]) < 0.12 * (2490 if target == "xnli" else 100)
