@@ -134,3 +134,14 @@ def test_unknown_names_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"config\.json"):
         resolve_base(str(tmp_path))
     assert resolve_base("FacebookAI/xlm-roberta-base") == "FacebookAI/xlm-roberta-base"
+
+
+def test_a_damaged_base_in_the_cache_is_built_again(tmp_path: Path) -> None:
+    folder = embedded_checkpoint(cache=tmp_path)
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    with weights.open("r+b") as file:
+        file.seek(len(before) // 2)
+        file.write(b"\0" * 1024)
+    assert embedded_checkpoint(cache=tmp_path) == folder
+    assert weights.read_bytes() == before

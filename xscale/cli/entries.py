@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
+from xscale.terminal import tell
 
 IdsArgument = Annotated[list[str], typer.Argument(help="manifest entries", metavar="ID...")]
 WeightsOption = Annotated[bool, typer.Option("--weights", help="checkpoint folders too")]
@@ -19,8 +20,8 @@ def rm(ids: IdsArgument, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     from xscale.workspace import Workspace
 
     for line in remove_entries(Workspace(manifest), ids):
-        typer.echo(line)
-    typer.echo(f"removed {len(set(ids))} from {manifest}")
+        tell(line)
+    tell(f"removed {len(set(ids))} from {manifest}")
 
 
 def rename(
@@ -33,7 +34,7 @@ def rename(
     from xscale.workspace import Workspace
 
     rename_entry(Workspace(manifest), old, new)
-    typer.echo(f"{old} is now {new}")
+    tell(f"{old} is now {new}")
 
 
 def merge(
@@ -54,8 +55,8 @@ def merge(
 
     merged = merge_workspace(Workspace(manifest), other, weights=weights)
     for line in merged.conflicts:
-        typer.echo(f"conflict: {line}")
-    typer.echo(
+        tell(f"conflict: {line}")
+    tell(
         f"{len(merged.added)} entries came with results, {len(merged.without_results)} without, "
         f"{len(merged.unchanged)} were here already"
     )
@@ -76,4 +77,4 @@ def export(
     from xscale.workspace import Workspace
 
     size = export_entries(Workspace(manifest), ids, file, weights=weights)
-    typer.echo(f"{file}: {size / 1e6:,.1f} MB; join it elsewhere with: xscale merge {file}")
+    tell(f"{file}: {size / 1e6:,.1f} MB; join it elsewhere with: xscale merge {file}")

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from xscale.terminal import tell
+
 DEFAULT_MANIFEST = Path("checkpoints_manifest.json")
 
 ManifestOption = Annotated[
@@ -109,7 +111,7 @@ def board(
     panels, results = load(manifest, ids, target, language)
     if check is not None:
         outcome = check_reference(panels, results, check)
-        typer.echo(render_check(outcome))
+        tell(render_check(outcome))
         raise typer.Exit(1 if outcome.failed else 0)
     show = Filter(
         bases=tuple(base or ()),
@@ -151,7 +153,7 @@ def compare(
 
     panels, results = load(manifest, [first, second], target, language)
     comparison = compare_entries(panels, results, first, second, by=by, subset=subset, draws=draws)
-    typer.echo(render_comparison(comparison, format=format, flips=flips), nl=False)
+    tell(render_comparison(comparison, format=format, flips=flips), end="")
 
 
 def report(
@@ -170,4 +172,4 @@ def report(
     panels, results = load(manifest, None, target, language)
     command = shlex.join(["xscale", *sys.argv[1:]])
     page = write_report(panels, results, out, draws=draws, command=command, examples=examples)
-    typer.echo(f"{page}: open it in a browser")
+    tell(f"{page}: open it in a browser")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from xscale.cli import data as data_commands
 from xscale.cli import entries, leaderboard
 from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
+from xscale.terminal import tell
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -38,7 +40,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"xscale {version('xscale')}, lm_eval {version('lm_eval')}")
+        tell(f"xscale {version('xscale')}, lm_eval {version('lm_eval')}")
         raise typer.Exit
 
 
@@ -57,7 +59,7 @@ def options(
         from xscale.workspace import Workspace
 
         for line in next_steps(Workspace(DEFAULT_MANIFEST)):
-            typer.echo(line)
+            tell(line)
 
 
 @app.command(
@@ -256,11 +258,11 @@ def add(
         entries = [make_entry(manifest, **fields)]
     if dry_run:
         for entry in entries:
-            typer.echo(entry.model_dump_json(indent=2, exclude_none=True))
+            tell(entry.model_dump_json(indent=2, exclude_none=True))
         return
     add_entries(manifest, entries)
     ids = " ".join(entry.id for entry in entries) if len(entries) < 4 else ""
-    typer.echo(f"added {len(entries)} to {manifest}; now: xscale eval {ids}".rstrip())
+    tell(f"added {len(entries)} to {manifest}; now: xscale eval {ids}".rstrip())
 
 
 @app.command("ls", short_help="List the manifest's entries", epilog="Example: xscale ls")
@@ -284,7 +286,7 @@ def list_entries(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
         )
         for entry in read_manifest(manifest).entries
     ]
-    typer.echo(tabulate(rows, headers=["id", "model", "intermediate", "size", "seed", "results"]))
+    tell(tabulate(rows, headers=["id", "model", "intermediate", "size", "seed", "results"]))
 
 
 @app.command(short_help="Check manifest, checkpoints and results", epilog="Example: xscale check --deep")
@@ -309,10 +311,10 @@ def check(
 
     findings = check_workspace(Workspace(manifest), fix=fix, deep=deep)
     for finding in findings:
-        typer.echo(finding)
+        tell(finding)
     if findings:
         raise typer.Exit(2)
-    typer.echo(f"{manifest}: all is well")
+    tell(f"{manifest}: all is well")
 
 
 @app.command(
@@ -335,14 +337,14 @@ def push(
     if dry_run:
         files = files_to_push(folder)
         for name, size in files:
-            typer.echo(f"{size:>12,}  {name}")
+            tell(f"{size:>12,}  {name}")
         total = sum(size for _, size in files)
-        typer.echo(
+        tell(
             f"{len(files)} files, {total / 1e6:,.1f} MB would go to https://huggingface.co/{repository}; "
             "nothing was uploaded"
         )
         return
-    typer.echo(push_folder(folder, repository, private))
+    tell(push_folder(folder, repository, private))
 
 
 @app.command(
@@ -389,7 +391,7 @@ def plan(
         known = replace(known, **changes, origin="given" if len(changes) > 1 else f"{known.origin}, or given")
     recipes = plan_of(loaded, data or loaded.data or "hub")
     for line in cost_lines(recipes, pipeline.selection(loaded), known, at_once):
-        typer.echo(line)
+        tell(line)
 
 
 @app.command(short_help="How far the runs here are", epilog="Example: xscale status")
@@ -400,7 +402,7 @@ def status(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
 
     option = "" if manifest == DEFAULT_MANIFEST else f" --manifest {manifest}"
     for line in status_lines(Workspace(manifest), option):
-        typer.echo(line)
+        tell(line)
 
 
 @app.command(
@@ -433,8 +435,8 @@ def _executor(name: str, address: str | None, experiment: Any) -> Any:
 
 def _print_plan(lines: list[str]) -> None:
     for line in lines:
-        typer.echo(line)
-    typer.echo(f"{len(lines)} steps; nothing was done" if lines else "nothing is left to do")
+        tell(line)
+    tell(f"{len(lines)} steps; nothing was done" if lines else "nothing is left to do")
 
 
 app.command(short_help="Take entries out of the manifest", epilog="Example: xscale rm my-lm")(entries.rm)
@@ -483,20 +485,43 @@ def _quiet_libraries() -> None:
 
 
 def main() -> None:
-    """Entry point: errors meant for a person are one line and exit code 2; Ctrl-C is one line and 130."""
+    """Entry point: errors meant for a person are one line and exit code 2; Ctrl-C and SIGTERM are one line, 130 and 143."""
     from xscale.errors import UserError
+    from xscale.terminal import stop_on_sigterm, usable_streams
 
+    usable_streams()
+    stop_on_sigterm()
     _quiet_libraries()
     try:
         app()
     except UserError as error:
-        if "--debug" in sys.argv:
+        _refuse(error, str(error))
+    except BrokenPipeError:
+        _leave(0)
+    except OSError as error:  # permissions, names too long, folders where files are meant, links in circles
+        if error.filename is None and error.strerror is None:
             raise
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        sys.exit(2)
+        where = error.filename if error.filename2 is None else f"{error.filename} and {error.filename2}"
+        _refuse(error, f"{where or 'a file'}: {error.strerror}; check the path and its permissions")
+    except KeyboardInterrupt:  # a second one, while the first is being dealt with
+        _leave(130)
     except SystemExit as stop:
-        if stop.code == 130:  # what typer makes of Ctrl-C
+        if stop.code in (130, 143):  # Ctrl-C, as typer has it; SIGTERM
             sys.stderr.write("stopped; what was finished is kept, the same command goes on from there\n")
         raise
-    except BrokenPipeError:
-        sys.exit(0)
+
+
+def _refuse(error: Exception, reason: str) -> None:
+    from xscale.terminal import one_line
+
+    if "--debug" in sys.argv:
+        raise error
+    sys.stderr.write(f"error: {one_line(reason)}\n")
+    sys.exit(2)
+
+
+def _leave(code: int) -> None:
+    """End without the interpreter's own complaint about a standard output that is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

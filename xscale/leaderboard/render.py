@@ -13,7 +13,6 @@ import io
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from xscale.errors import UserError
 from xscale.leaderboard.bootstrap import Delta, Estimate
 from xscale.leaderboard.panels import SUBSET_NAMES
 from xscale.leaderboard.table import BREAKDOWNS, Board, Row, Table, to_json
+from xscale.terminal import safe_text
 
 FORMATS = ("simple", "github", "latex_booktabs", "csv", "json", "html")
 WIDTH = 80
@@ -74,12 +74,7 @@ def visible(text: object, longest: int | None = None) -> str:
 
     Longer texts than `longest` are cut in the middle.
     """
-    shown = "".join(
-        f"\\u{ord(character):04x}"
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        else character
-        for character in str(text)
-    )
+    shown = safe_text(text)
     if longest is not None and len(shown) > longest:
         head = (longest - 1) // 2
         shown = shown[:head] + "…" + shown[len(shown) - (longest - 1 - head) :]
