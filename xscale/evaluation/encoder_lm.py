@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness_tasks.targets import get_target, targets
 from xscale.adapters import ADAPTER_CONFIG, load_adapted
-from xscale.encoding import NLI_LABELS, document_pairs, takes_token_types
+from xscale.encoding import document_pairs, takes_token_types
 from xscale.errors import UserError
 from xscale.evaluation.batches import Batch, batch_plan, padded
 from xscale.evaluation.journal import Journal
@@ -302,7 +302,9 @@ def head_of(folder: Path, target: str, label: str | None = None) -> Head:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # damaged files make transformers raise a dozen unrelated types
         raise _unloadable(place, error) from None
-    columns = nli_columns(config.id2label, place, label) if not _scores_choices(target) else [0]
+    columns = [0]
+    if not _scores_choices(target):
+        columns = answer_columns(config.id2label, get_target(target).answers, place, label)
     pad = getattr(config, "pad_token_id", None)
     return Head(
         place,
@@ -362,8 +364,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 _tokenizers: dict[str, PreTrainedTokenizerBase] = {}
 
 
-def nli_columns(id2label: Mapping[int, str], where: Path, label: str | None) -> list[int]:
-    """Columns of the logits that are entailment, neutral, contradiction, matched by name (case does not count).
+def answer_columns(
+    id2label: Mapping[int, str], answers: Sequence[str], where: Path, label: str | None
+) -> list[int]:
+    """Columns of the logits in the order of the target's answers, matched by name (case does not count).
 
     Raises `UserError` for any other set of names; nothing is guessed from the order.
     """
@@ -372,12 +376,13 @@ def nli_columns(id2label: Mapping[int, str], where: Path, label: str | None) -> 
             int(k): v for k, _, v in (part.partition(":") for part in label.split(";")) if k.strip().isdigit()
         }
     names = {str(name).strip().lower(): column for column, name in id2label.items()}
-    if len(names) != 3 or set(names) != set(NLI_LABELS):
+    if len(names) != len(answers) or set(names) != set(answers):
+        example = ";".join(f"{number}:{answer}" for number, answer in enumerate(answers))
         raise UserError(
-            f"checkpoint {where}: its labels are {', '.join(map(str, id2label.values()))}; {', '.join(NLI_LABELS)} "
-            "are needed: set id2label in its config.json, or model_args label=0:entailment;1:neutral;2:contradiction"
+            f"checkpoint {where}: its labels are {', '.join(map(str, id2label.values()))}; {', '.join(answers)} "
+            f"are needed: set id2label in its config.json, or model_args label={example}"
         )
-    return [names[name] for name in NLI_LABELS]
+    return [names[name] for name in answers]
 
 
 def _max_length(folder: Path, config: PretrainedConfig) -> int:
