@@ -29,10 +29,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     documents = build_documents("xnli", "en", "validation", Options(data="bundled"))
     tokenizer = make_tokenizer([doc["premise"] for doc in documents])
     tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>"})
+    tokenizer.model_max_length = 512
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=len(tokenizer),
-        n_positions=128,
+        n_positions=512,
         n_embd=32,
         n_layer=2,
         n_head=2,
