@@ -15,10 +15,11 @@ from harness_tasks.targets import document_pairs, get_target
 from xscale.experiment import Development
 from xscale.precision import Precision, autocast
 from xscale.progress import say
-from xscale.training.heads import Encoded, collate, encode_pairs, moved
+from xscale.training.heads import Encoded, call, collate, encode_pairs, moved
 from xscale.training.labels import answer_numbers, target_answers
 from xscale.training.loop import Scoring
 from xscale.training.tasks import Example, Head
+from xscale.training.trunk import Trunk, with_states
 
 _ROWS_A_BATCH = 64
 
@@ -80,12 +81,13 @@ def scoring_of(
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device,
     precision: Precision,
+    trunk: Trunk | None = None,
 ) -> Scoring:
     """Looks at all sets, evenly spread over `total` updates (one at the end for `choose: last`)."""
     times = 1 if wanted.choose == "last" else wanted.times
     assert wanted.choose != "none"
     return Scoring(
-        lambda: {item.language: accuracy(model, item, tokenizer, device, precision) for item in sets},
+        lambda: {item.language: accuracy(model, item, tokenizer, device, precision, trunk) for item in sets},
         frozenset(round(total * (i + 1) / times) for i in range(times)) - {0},
         wanted.choose,
     )
@@ -97,6 +99,7 @@ def accuracy(
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device,
     precision: Precision,
+    trunk: Trunk | None = None,
 ) -> float:
     """The share of right answers, in [0, 1]; the model is left in evaluation mode. Every process computes it in full.
 
@@ -108,10 +111,13 @@ def accuracy(
     right = torch.zeros((), dtype=torch.long, device=device)
     for start in range(0, len(order), _ROWS_A_BATCH):
         batch = [development.inputs[i] for i in order[start : start + _ROWS_A_BATCH]]
-        inputs = moved(collate(batch, development.head, tokenizer), device)
+        inputs = collate(batch, development.head, tokenizer)
+        if trunk is not None:
+            inputs |= with_states(inputs, batch, development.head, trunk)
+        inputs = moved(inputs, device)
         labels = inputs.pop("labels")
         with torch.no_grad(), autocast(device, precision):
-            logits = model(**inputs).logits
+            logits = call(model, inputs).logits
         if columns is not None:
             logits = logits[:, columns]
         right += (logits.argmax(-1) == labels).sum()

@@ -338,6 +338,29 @@ def counted(inputs: dict[str, torch.Tensor]) -> int:
     return int((labels != IGNORED).sum())
 
 
+class Given(torch.nn.Module):
+    """In place of the embeddings: hidden states that were computed before."""
+
+    hidden: torch.Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor | None:
+        """Those states, whatever is asked."""
+        return self.hidden
+
+
+def call(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:
+    """The model's output; `states` among the inputs, shape (..., length, width), are what its frozen layers made of them."""
+    states = inputs.pop("states", None)
+    if states is None:
+        return model(**inputs)
+    place = model.base_model.embeddings
+    place.hidden = states.reshape(-1, *states.shape[-2:])
+    try:
+        return model(**inputs)
+    finally:
+        place.hidden = None
+
+
 def loss_of(
     model: PreTrainedModel, head: Head, inputs: dict[str, torch.Tensor], device: torch.device
 ) -> torch.Tensor:
@@ -349,7 +372,7 @@ def loss_of(
     if head != "multiple_choice" and model.config.model_type in _MASKS_READY_MADE:
         inputs = _with_ready_mask(inputs, model.config._attn_implementation)
     if head != "masked_lm":
-        return model(**moved(inputs, device)).loss
+        return call(model, moved(inputs, device)).loss
     labels = inputs["labels"].flatten()
     places = (labels != IGNORED).nonzero()[:, 0]
     here = moved(inputs | {"labels": labels[places][None], "places": places}, device)
@@ -365,7 +388,7 @@ def loss_of(
 
     hook = model.base_model.register_forward_hook(only_chosen)
     try:
-        return model(**here).loss
+        return call(model, here).loss
     finally:
         hook.remove()
 

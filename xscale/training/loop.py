@@ -27,6 +27,7 @@ from xscale.progress import Advance, say
 from xscale.training.gradient_sums import GradientSums
 from xscale.training.heads import Encoded, collate, counted, loss_of
 from xscale.training.tasks import Head
+from xscale.training.trunk import Trunk, frozen_part, with_states
 
 BATCHES_IN_A_POOL = 50  # batches are of similar length within pools of this many
 SAVING_SHARE = 0.05  # of the time, at most, goes into writing states
@@ -111,13 +112,15 @@ def train_steps(
     state: State | None = None,
     saving: Saving | None = None,
     scoring: Scoring | None = None,
+    trunk: Trunk | None = None,
 ) -> Outcome:
     """Train the sets' models in place over `plan`, (set, rows) for each update; from `state` on where one is given.
 
     AdamW without weight decay on biases and norms, linear warm-up then linear decay to zero, gradients clipped. A batch that
     does not fit into memory is computed in twice as many parts, with the same gradient. A state may be of another number of
     processes: dropout's random numbers are then others from there on. Raises `UserError` when the loss is not finite, or
-    one row alone does not fit into memory.
+    one row alone does not fit into memory. With `trunk` the models are cut, and it gives what their frozen layers make of a
+    batch.
     """
     device = accelerator.device
     module = torch.nn.ModuleList(list(dict.fromkeys(item.model for item in sets))).to(device)
@@ -129,6 +132,8 @@ def train_steps(
         compute.parts = run.outcome.parts
         advance(run.step)
     attention = _begin_training(module, phase, device)
+    still = [] if trunk else [part for model in module for part in frozen_part(model, phase)]
+    _train_mode(module, still)
     compute.sums = GradientSums() if accelerator.num_processes > 1 else None
     total = len(plan)
     pending: list[torch.Tensor] = []
@@ -136,7 +141,10 @@ def train_steps(
         rate = phase.learning_rate * learning_rate_factor(step, total, phase.warmup)
         which, rows = plan[step]
         item = sets[which]
-        inputs = collate([item.inputs[row] for row in rows], item.head, tokenizer, seed=seed + step)
+        batch = [item.inputs[row] for row in rows]
+        inputs = collate(batch, item.head, tokenizer, seed=seed + step)
+        if trunk is not None:
+            inputs |= with_states(inputs, batch, item.head, trunk)
         pending.append(_gradients_that_fit(item, _share_of(inputs, accelerator), compute, run))
         _update(run, rate, phase.max_gradient_norm)
         run.step = step + 1
@@ -145,7 +153,7 @@ def train_steps(
             accelerator.log({f"{item.name}/loss": float(pending[-1]), "learning_rate": rate}, step=run.step)
         if scoring is not None and run.step in scoring.steps:
             _look(run, scoring)
-            module.train()
+            _train_mode(module, still)
         if saving is not None and run.step < total and saving.due(run.step, accelerator):
             began = time.monotonic()
             run.outcome.losses += _finite(pending, sets)
@@ -242,7 +250,7 @@ def _keep(run: _Run, scoring: Scoring) -> None:
 
 
 def _begin_training(models: torch.nn.ModuleList, phase: Phase, device: torch.device) -> list[str]:
-    """Put the models into training mode, with the attention that the phase asks for; returns what they used before.
+    """Give the models the attention that the phase asks for; returns what they used before.
 
     On a CPU, the backward pass of PyTorch's fused attention takes longer than all matrix products at these lengths, so
     the plain one is used there. Raises `UserError` when a model has no such attention.
@@ -261,8 +269,14 @@ def _begin_training(models: torch.nn.ModuleList, phase: Phase, device: torch.dev
                 )
     if phase.gradient_checkpointing:
         _checkpoint_gradients(models, True)
-    models.train()
     return before
+
+
+def _train_mode(module: torch.nn.Module, still: Sequence[torch.nn.Module]) -> None:
+    """Dropout on, but in the frozen layers below the cut, so that what they make of a text is always the same."""
+    module.train()
+    for part in still:
+        part.eval()
 
 
 def _end_training(models: torch.nn.ModuleList, phase: Phase, attention: Sequence[str]) -> None:

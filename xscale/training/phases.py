@@ -59,6 +59,7 @@ from xscale.training.samples import (
 )
 from xscale.training.tasks import training_task
 from xscale.training.tracking import start_trackers, trackers
+from xscale.training.trunk import cut
 
 SAVE_SECONDS = 120.0
 _LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors")
@@ -327,27 +328,40 @@ def _train_on(
         say(f"{recipe.id}: {name} goes on from step {state['step']} of {len(plan)}")
     precision = effective_precision(phase.precision, accelerator.device)
     looks = _development_sets(run, name) if name != "intermediate" and last else []
-    scoring = (
-        scoring_of(
-            recipe.development, looks, models[0], len(plan), run.tokenizer, accelerator.device, precision
-        )
-        if looks
-        else None
-    )
     rows, names = sum(len(sample.order) for sample in samples), "+".join(s.task.name for s in samples)
-    with progress(f"train {recipe.id}: {name} on {rows} of {names}", len(plan)) as advance:
-        outcome = train_steps(
-            sets,
-            plan,
-            phase,
-            seed,
-            run.tokenizer,
-            accelerator,
-            advance,
-            state,
-            _saving(run, name, stage),
-            scoring,
+    what = f"{recipe.id}: {name} on {rows} of {names}"
+    with cut(models, phase, accelerator.device, precision) as trunk:
+        if trunk is not None:
+            texts = [text for item in sets if item.head != "masked_lm" for text in item.inputs]
+            trunk.prepare(texts + [text for look in looks for text in look.inputs], what, accelerator)
+        scoring = (
+            scoring_of(
+                recipe.development,
+                looks,
+                models[0],
+                len(plan),
+                run.tokenizer,
+                accelerator.device,
+                precision,
+                trunk,
+            )
+            if looks
+            else None
         )
+        with progress(f"train {what}", len(plan)) as advance:
+            outcome = train_steps(
+                sets,
+                plan,
+                phase,
+                seed,
+                run.tokenizer,
+                accelerator,
+                advance,
+                state,
+                _saving(run, name, stage),
+                scoring,
+                trunk,
+            )
     seconds = round(time.monotonic() - start, 1)
     for number, (sample, encoded) in enumerate(zip(samples, inputs, strict=True)):
         made = phase_record(name, number, sample, encoded, plan, outcome, phase, recipe.data)
