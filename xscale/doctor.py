@@ -13,7 +13,7 @@ from xscale.errors import UserError
 from xscale.splits import Split
 
 ABSENT = "not in this source"
-_NO_WAY_THERE = ("ConnectError", "OfflineModeIsEnabled", "ProxyError", "LocalEntryNotFoundError")
+_NO_WAY_THERE = ("ConnectError", "ConnectionError", "OfflineModeIsEnabled", "ProxyError")
 
 
 def examine(splits: Sequence[Split], source: str, seconds: float) -> Iterator[tuple[Split, str | None]]:
@@ -22,6 +22,8 @@ def examine(splits: Sequence[Split], source: str, seconds: float) -> Iterator[tu
     On the hub nothing else is downloaded. An answer that takes longer than `seconds` counts as none. Raises `UserError` when
     the hub cannot be reached at all.
     """
+    import datasets  # noqa: F401  (takes seconds, which are not the first set's)
+
     source = resolve_source(source)
     for number, split in enumerate(splits):
         if source == "hub" and number == 0:
