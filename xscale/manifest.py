@@ -21,7 +21,12 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DEVICE_PATTERN = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
-SECRET_PATTERN = re.compile(r"(^|_)(token|api_?key|password|secret|auth)$", re.IGNORECASE)
+SECRET_PATTERN = re.compile(
+    r"(^|[_-])(token|(api|access|secret|private)_?key|password|passwd|secret|auth|authorization|credentials?)$",
+    re.IGNORECASE,
+)
+# a password in a URL, and what headers and keys of the common services look like
+SECRET_VALUE = re.compile(r"://[^/@\s]+:[^/@\s]+@|\bbearer\s|\bsk-\w{16}|\bhf_\w{16}", re.IGNORECASE)
 LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
 
 _strict = ConfigDict(extra="forbid", strict=True)
@@ -84,7 +89,7 @@ class Entry(BaseModel):
         cls, value: dict[str, str | int | float | bool | None]
     ) -> dict[str, str | int | float | bool | None]:
         for name, argument in value.items():
-            if SECRET_PATTERN.search(name) and isinstance(argument, str):
+            if isinstance(argument, str) and (SECRET_PATTERN.search(name) or SECRET_VALUE.search(argument)):
                 raise ValueError(
                     f"{name!r} is a secret, which does not belong in a manifest or in results; set it in the environment "
                     "(HF_TOKEN, OPENAI_API_KEY)"

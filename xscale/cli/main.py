@@ -503,6 +503,10 @@ def main() -> None:
             raise
         where = error.filename if error.filename2 is None else f"{error.filename} and {error.filename2}"
         _refuse(error, f"{where or 'a file'}: {error.strerror}; check the path and its permissions")
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # pathlib's answer to ~nobody
+            raise
+        _refuse(error, "a path that begins with ~ and the name of nobody on this machine; write it out")
     except KeyboardInterrupt:  # a second one, while the first is being dealt with
         _leave(130)
     except SystemExit as stop:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-PositiveInt = Annotated[int, Field(ge=1)]
+# bounds far beyond any training, so that a slip of the keyboard is refused instead of planned for hours
+PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -17,17 +18,19 @@ class Phase(BaseModel):
     model_config = strict
 
     learning_rate: Annotated[float, Field(gt=0)]
-    epochs: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0, le=10_000)]
     updates: Literal["epochs", "fixed"] = "epochs"  # fixed: `budget` updates, whatever the number of rows
-    budget: PositiveInt | None = None
-    batch_size: PositiveInt = 32  # of one update, over all processes
-    accumulate: PositiveInt = 1  # parts that a process cuts its share of a batch into, to save memory
+    budget: Annotated[int, Field(ge=1, le=10**8)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=10**6)] = 32  # of one update, over all processes
+    accumulate: Annotated[int, Field(ge=1, le=10**4)] = (
+        1  # parts that a process cuts its share of a batch into, to save memory
+    )
     gradient_checkpointing: bool = False
     warmup: Fraction = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    max_length: PositiveInt = 128
+    max_length: Annotated[int, Field(ge=1, le=10**5)] = 128
     window: PositiveInt | None = None  # tokens of a span task's windows; None: max_length
     freeze: Literal["nothing", "embeddings"] = "nothing"
     freeze_layers: Annotated[int, Field(ge=0)] = 0  # so many layers, from the lowest
