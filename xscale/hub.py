@@ -1,4 +1,4 @@
-"""Encoder checkpoints on the Hugging Face hub, pinned to a commit."""
+"""Models on the Hugging Face hub, pinned to a commit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 def is_repository(name: str) -> bool:
     """Whether it can be the name of a hub repository, `owner/name`."""
     return _REPOSITORY.fullmatch(name) is not None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it can be a model of the hub: `owner/name`, or one of the old names without an owner."""
+    return is_repository(name) or (is_repository(f"owner/{name}") and "/" not in name)
 
 
 def hub_folder(repository: str, revision: str) -> Path:
@@ -44,3 +49,25 @@ def hub_folder(repository: str, revision: str) -> Path:
         f"hub model {repository} at {revision}: {reason}; check name, revision and network, or write a folder as "
         f"./{repository}"
     )
+
+
+def hub_commit(repository: str, revision: str) -> str | None:
+    """The commit that a model's branch, tag or commit is: as the hub says, or its cache where the hub does not answer.
+
+    None when neither knows. Raises `UserError` when the hub says that there is no such model or revision.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return str(HfApi().model_info(repository, revision=revision, timeout=HF_HUB_DOWNLOAD_TIMEOUT).sha)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        what = "revision" if isinstance(error, RevisionNotFoundError) else "model"
+        raise UserError(
+            f"hub model {repository} at {revision}: there is no such {what}, or it is private (then set HF_TOKEN); check the "
+            f"name, or write a folder as ./{repository}"
+        ) from None
+    except Exception:  # http libraries have many kinds of it
+        found = try_to_load_from_cache(repository, "config.json", revision=revision)
+        return Path(found).parent.name if isinstance(found, str) else None

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness_tasks.parsing import MAX_BYTES, read_json, read_model
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
-from xscale.hub import hub_folder, is_repository
+from xscale.hub import hub_commit, hub_folder, is_hub_id, is_repository
+from xscale.progress import say
 
 SCHEMA_VERSION = 1
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -28,6 +29,8 @@ SECRET_PATTERN = re.compile(
 # a password in a URL, and what headers and keys of the common services look like
 SECRET_VALUE = re.compile(r"://[^/@\s]+:[^/@\s]+@|\bbearer\s|\bsk-\w{16}|\bhf_\w{16}", re.IGNORECASE)
 LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
+# lm_eval's model types whose `pretrained` may be on the hub and which take a `revision`
+_FROM_THE_HUB = ("hf", "hf-auto", "huggingface", "hf-shared-context", "vllm")
 
 _strict = ConfigDict(extra="forbid", strict=True)
 Size = Annotated[int, Field(ge=0)]
@@ -267,8 +270,8 @@ def make_entry(
     """An entry from what a command line gives; `model_args` is lm_eval's `name=value,name=value`.
 
     A local folder is recorded with its hash; a path is stored relative to the manifest where it lies below it, else
-    absolute. An encoder checkpoint of the hub (model type `xscale`, `pretrained=owner/name`) is downloaded and pinned to
-    its commit. Raises `UserError` for malformed arguments, an absent folder or an unusable id.
+    absolute. A model of the hub is pinned to its commit; an encoder checkpoint (model type `xscale`,
+    `pretrained=owner/name`) is downloaded too. Raises `UserError` for malformed arguments, an absent folder or an unusable id.
     """
     arguments: dict[str, str | int | float | bool | None] = {}
     for part in filter(None, model_args.split(",")):
@@ -296,6 +299,15 @@ def make_entry(
         )
         refuse_pickles(folder, "--model-args: pretrained")
         sha256 = sha256_of_folder(folder)
+    elif isinstance(pretrained, str) and model in _FROM_THE_HUB and is_hub_id(pretrained):
+        commit = hub_commit(pretrained, str(arguments.get("revision") or "main"))
+        if commit is not None:
+            arguments["revision"] = commit
+        else:
+            say(
+                f"{pretrained}: the hub does not answer, so this entry is not pinned to a commit; what the model is may change"
+                " unnoticed (add it again later, or give revision=<commit>)"
+            )
     name = id or re.sub(r"[^A-Za-z0-9._-]+", "-", str(pretrained or model)).strip("-._")[-128:]
     try:
         return Entry(

@@ -92,3 +92,35 @@ def test_a_cached_file_that_is_not_what_the_hub_sent_is_refused(checkpoint: Path
             assert not (tmp_path / "second.json").exists()
     finally:
         hub.close()
+
+
+def test_a_language_model_of_the_hub_is_pinned_too(tmp_path: Path) -> None:
+    hub = LoopbackHub(tmp_path / "hub")
+
+    def added(name: str, pretrained: str, **environment: str) -> tuple[dict | None, str]:
+        """The entry's model_args, None where it was refused, and what was said."""
+        arguments = ("--model", "hf", "--model-args", f"pretrained={pretrained}", "--manifest")
+        manifest = tmp_path / f"{name}.json"
+        done = hub.call(tmp_path / "cache", "add", *arguments, manifest, **environment)
+        if done.returncode:
+            assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+            return None, done.stderr
+        return read_manifest(manifest).entries[0].model_args, done.stderr
+
+    try:
+        old = hub.commit("models/someone/lm", {"config.json": "{}"})
+        new = hub.commit("models/someone/lm", {"config.json": "{ }"})
+        assert added("main", "someone/lm")[0] == {"pretrained": "someone/lm", "revision": new}
+        assert added("old", f"someone/lm,revision={old}")[0]["revision"] == old
+        assert "no such model" in added("none", "someone/nothing")[1]
+        assert "no such revision" in added("gone", f"someone/lm,revision={'0' * 40}")[1]
+        loaded = hub.python(
+            tmp_path / "cache",
+            "from huggingface_hub import hf_hub_download; hf_hub_download('someone/lm', 'config.json')",
+        )
+        assert loaded.returncode == 0
+        assert added("cached", "someone/lm", HF_HUB_OFFLINE="1")[0]["revision"] == new
+        unpinned, said = added("unknown", "someone/other", HF_HUB_OFFLINE="1")
+        assert unpinned == {"pretrained": "someone/other"} and "not pinned to a commit" in said
+    finally:
+        hub.close()
