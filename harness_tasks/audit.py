@@ -16,7 +16,7 @@ from typing import Any
 from harness_tasks.errors import UserError
 from harness_tasks.sources import has_split, resolve_source
 from harness_tasks.subsets.alignment import kept_rows
-from harness_tasks.targets import Place, get_target, languages, read_target, targets
+from harness_tasks.targets import Place, get_target, languages, read_target, targets, use_targets_file
 
 Row = dict[str, Any]
 # The first words of the Unicode names of a script's letters, where they are not the script's own name.
@@ -269,8 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--languages", help="codes with commas [the official ones]; those that a target has")
     parser.add_argument("--check", help="only checks with this word in their name, e.g. question")
     parser.add_argument("--rows", action="store_true", help="list the row numbers too")
+    parser.add_argument("--targets-file", help="a file with a user's targets and languages")
     options = parser.parse_args(arguments)
     try:
+        use_targets_file(options.targets_file)
         lines = _report_all(options)
     except UserError as error:
         parser.exit(2, f"error: {error}\n")

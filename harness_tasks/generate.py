@@ -2,14 +2,15 @@
 
 They are the YAML files that lm_eval indexes, and the tables in the task cards and in ``docs/`` (between
 ``<!-- generated: name -->`` and ``<!-- end -->``). With ``--subsets FILE --output FOLDER`` it writes the
-groups of a user's subsets instead, for lm_eval's ``--include_path FOLDER``.
+groups of a user's subsets instead, with ``--targets-file FILE --output FOLDER`` the tasks and groups of a user's
+targets and languages, for lm_eval's ``--include_path FOLDER``.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from harness_tasks.errors import UserError
 from harness_tasks.languages import LANGUAGES, Language, axis_slug
 from harness_tasks.subsets.membership import shipped
 from harness_tasks.subsets.user import read_subsets
-from harness_tasks.targets import get_target, language_groups, shipped_targets
+from harness_tasks.targets import (
+    Target,
+    get_target,
+    language_groups,
+    shipped_targets,
+    targets,
+    use_targets_file,
+)
 from harness_tasks.tasks import USER_METRICS, group_name, task_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,6 +101,8 @@ def task_yaml(target: str, language: str, subset: str | None = None, subsets_fil
         f"  target: {target}",
         f"  language: {language}",
     ]
+    if place.user:
+        lines.append(f"  targets_file: {_quoted(place.user)}")
     if place.validation is None:
         lines += ["validation_split: null", "fewshot_split: null"]
     if subset:
@@ -118,9 +128,11 @@ def group_yaml(target: str, subset: str | None = None, *, own_tasks: bool = Fals
         if subset is None or own_tasks:
             lines.append(f"  - {task_name(target, language, subset)}")
             continue
+        user = get_target(target).place(language).user
+        own_file = f", targets_file: {_quoted(user)}" if user else ""
         lines += [
             f"  - task: {task_name(target, language)}",
-            f"    dataset_kwargs: {{target: {target}, language: {language}, subset: {subset}}}",
+            f"    dataset_kwargs: {{target: {target}, language: {language}, subset: {subset}{own_file}}}",
             "    metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]",
         ]
     return HEADER + "\n".join([*lines, *_metrics(target, subset), *_metadata(target)]) + "\n"
@@ -138,10 +150,12 @@ def further_yaml(target: str, name: str, codes: Sequence[str]) -> str:
     return HEADER + "\n".join([*lines, *metrics, *_metadata(target)]) + "\n"
 
 
-def further_groups(target: str) -> dict[str, list[str]]:
+def further_groups(target: str, known: Mapping[str, Target] | None = None) -> dict[str, list[str]]:
     """Group -> the further languages in it."""
     groups: dict[str, list[str]] = {}
-    spec = get_target(target)
+    spec = (known or targets()).get(target)
+    if spec is None:
+        return groups
     for code in spec.further:
         groups.setdefault(spec.place(code).group or "more", []).append(code)
     return groups
@@ -211,6 +225,56 @@ def user_files(subsets_file: Path) -> dict[str, str]:
     return files
 
 
+def targets_files(path: Path) -> dict[str, str]:
+    """Path -> content of the tasks and groups of a user's targets file; raises :class:`UserError` when it is wrong.
+
+    Languages of a shipped target are the group ``<target>_ood_<name of the file>``; a target of the file's own has the
+    groups of a shipped one.
+    """
+    use_targets_file(path)
+    name = str(path.expanduser().absolute())
+    files = {}
+    for target, spec in targets().items():
+        codes = [code for code, place in spec.places.items() if place.user == name]
+        if not codes:
+            continue
+        files[f"{target}/utils.py"] = utils_module(target)
+        files[f"{target}/{common_name(target)}"] = common_yaml(target)
+        for code in codes:
+            files[f"{target}/{task_name(target, code)}.yaml"] = task_yaml(target, code)
+        if spec.user == name:
+            files[f"{target}/_{group_name(target)}.yaml"] = group_yaml(target)
+            for subset in spec.subsets:
+                files[f"{target}/_{group_name(target, subset.name)}.yaml"] = group_yaml(target, subset.name)
+        for group, members in further_groups(target).items():
+            if group == path.stem:
+                _check_group(path, spec)
+                files[f"{target}/_{group_name(target, group)}.yaml"] = further_yaml(target, group, members)
+    return files
+
+
+def _check_group(path: Path, spec: Target) -> None:
+    """Raises `UserError` where a group called after the file would stand in for a task or group that there is."""
+    taken = {
+        *spec.places,
+        *(spec.subset_alias(subset.name) for subset in spec.subsets),
+        *further_groups(spec.name, shipped_targets()),
+        *map(axis_slug, language_groups(spec.name)),
+        "axes",
+    }
+    name = path.stem
+    if name in taken or not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name):
+        raise UserError(
+            f"{path}: the group {group_name(spec.name, name)} is called after the file; "
+            + (
+                "there is one already"
+                if name in taken
+                else "lower-case letters, digits and underscores are needed"
+            )
+            + ", so give the file another name"
+        )
+
+
 def subset_table(target: str) -> str:
     """Markdown table of the shipped subsets: name, n, label mix, share of the commonest label, source."""
     names = get_target(target).answers
@@ -240,14 +304,47 @@ def rationale_list(target: str) -> str:
     )
 
 
+def further_table() -> str:
+    """Markdown table of the further languages: what they are, where they lie, and what nobody could look up."""
+    lines = [
+        "| target | code | language | script | family | GiB in CC-100 | set | test rows | English rows | made by | licence "
+        "| unconfirmed |",
+        "| --- | --- | --- | --- | --- | ---: | --- | ---: | --- | --- | --- | --- |",
+    ]
+    for spec in shipped_targets().values():
+        for code in spec.further:
+            place, language = spec.places[code], LANGUAGES[code]
+            relation = {"parallel": "all, in order", "table": "some, by a table", "own": "none"}[
+                place.rows.kind
+            ]
+            size = dict(place.size).get("test")
+            cells = [
+                spec.title,
+                code,
+                language.name,
+                language.script,
+                language.family,
+                f"{language.cc100_gib:.1f}" if language.in_xlmr else "-",
+                f"`{place.dataset}` ({place.config})",
+                f"{size:,}" if size else "",
+                relation,
+                place.origin,
+                place.licence or "see its card",
+                place.unconfirmed,
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def language_table() -> str:
-    """Markdown table of all languages."""
+    """Markdown table of the official languages."""
     lines = [
         "| code | ISO 639-3 | language | script | family | in XLM-R | GiB in CC-100 | "
         f"{' | '.join(target.title for target in shipped_targets().values())} |",
         f"| --- | --- | --- | --- | --- | :-: | ---: |{' :-: |' * len(shipped_targets())}",
     ]
-    for language in sorted(LANGUAGES.values(), key=lambda language: language.code):
+    official = {code for target in shipped_targets().values() for code in target.languages}
+    for language in sorted((LANGUAGES[code] for code in official), key=lambda language: language.code):
         lines.append(_language_row(language))
     return "\n".join(lines)
 
@@ -285,6 +382,7 @@ def group_list(target: str) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "languages": language_table,
+    "further languages": further_table,
     **{f"{target} subsets": partial(subset_table, target) for target in shipped_targets()},
     **{f"{target} rationales": partial(rationale_list, target) for target in shipped_targets()},
     **{f"{target} groups": partial(group_list, target) for target in shipped_targets()},
@@ -330,13 +428,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m harness_tasks.generate", description=__doc__)
     parser.add_argument("--subsets", type=Path, help="a file with a user's subsets")
+    parser.add_argument("--targets-file", type=Path, help="a file with a user's targets and languages")
     parser.add_argument("--output", type=Path, help="where to write [yaml_tasks of the checkout]")
     options = parser.parse_args(arguments)
-    if bool(options.subsets) != bool(options.output):
-        parser.error("--subsets and --output go together")
+    given = bool(options.subsets) + bool(options.targets_file)
+    if given != bool(options.output):
+        parser.error("--output goes with either --subsets or --targets-file")
     try:
         if options.subsets:
             changed = write(options.output, user_files(options.subsets))
+        elif options.targets_file:
+            changed = write(options.output, targets_files(options.targets_file))
         else:
             changed = write(ROOT / "yaml_tasks", yaml_files())
             for page in [*ROOT.glob("yaml_tasks/*/README.md"), *ROOT.glob("docs/*.md")]:

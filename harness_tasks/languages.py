@@ -28,19 +28,19 @@ TABLE = Path(__file__).with_name("languages.tsv")
 
 @dataclass(frozen=True)
 class Language:
-    """One language; ``cc100_gib`` is 0 where it is not in XLM-R's pretraining data."""
+    """One language; ``cc100_gib`` is 0 where it is not in XLM-R's pretraining data, None where nobody said."""
 
     code: str
     iso639_3: str
     name: str
     script: str
     family: str
-    cc100_gib: float
+    cc100_gib: float | None
 
     @property
     def in_xlmr(self) -> bool:
         """Whether XLM-R's pretraining data has it."""
-        return self.cc100_gib > 0
+        return bool(self.cc100_gib)
 
 
 def _read_table(path: Path) -> dict[str, Language]:
@@ -60,7 +60,11 @@ def groups_of(languages: Sequence[Language], base: str = "xlm-r") -> dict[str, t
     """
     if base != "xlm-r":
         raise UserError(f"the pretraining languages of {base!r} are not known here; known: xlm-r")
-    values = {language.code: "seen" if language.in_xlmr else "unseen" for language in languages}
+    values = {
+        language.code: "seen" if language.in_xlmr else "unseen"
+        for language in languages
+        if language.cc100_gib is not None
+    }
     groups: dict[str, tuple[str, ...]] = {}
     for value in ("seen", "unseen"):
         groups[value] = tuple(code for code, mine in values.items() if mine == value)

@@ -24,7 +24,7 @@ from lm_eval.config.group import AggMetricConfig
 
 from harness_tasks.rows import Options, build_documents, data_record, subset_names
 from harness_tasks.sources import has_split
-from harness_tasks.targets import get_target, targets
+from harness_tasks.targets import get_target, targets, use_targets_file
 from harness_tasks.tasks import group_name, task_name
 
 
@@ -66,6 +66,8 @@ class ParallelTask(ConfigurableTask):
         settings = {key: value for key, value in (config or {}).items() if key != "class"}
         place = settings["dataset_kwargs"]
         metadata = settings.get("metadata") or {}
+        use_targets_file(place.get("targets_file"))
+        use_targets_file(metadata.get("targets_file"))
         self.target: str = place["target"]
         self.language: str = place["language"]
         self.subset: str | None = place.get("subset")
@@ -97,9 +99,8 @@ class ParallelTask(ConfigurableTask):
         """Reads the documents of both splits; raises :class:`~harness_tasks.errors.UserError`."""
         test = build_documents(self.target, self.language, "test", self.options, subset=self.subset)
         place = get_target(self.target).place(self.language)
-        has_validation = place.official or (
-            place.validation is not None
-            and has_split(place.dataset, place.config, place.validation, self.options.data)
+        has_validation = place.validation is not None and (
+            place.official or has_split(place.dataset, place.config, place.validation, self.options.data)
         )
         validation = (
             build_documents(self.target, self.language, "validation", self.options) if has_validation else []

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from harness_tasks.errors import UserError
-from harness_tasks.languages import axis_slug
+from harness_tasks.languages import LANGUAGES, axis_slug
 from harness_tasks.parsing import load_text, read_text
 from harness_tasks.subsets.membership import (
     OWN,
@@ -169,7 +169,7 @@ def _parse(entry: Any, path: str, place: str) -> UserSubset:
     if "rule" in entry:
         if "anchor" in entry:
             raise UserError(f"{where}.anchor: only goes with 'rows'")
-        rule = _condition(entry["rule"], target, f"{where}.rule")
+        rule = _condition(entry["rule"], get_target(target), f"{where}.rule")
         return UserSubset(name, target, entry["citation"], where, rule=rule)
     anchor = entry.get("anchor")
     if anchor is not None and not re.fullmatch(r"[0-9a-f]{64}", str(anchor)):
@@ -179,15 +179,33 @@ def _parse(entry: Any, path: str, place: str) -> UserSubset:
     return UserSubset(name, target, entry["citation"], where, rows=rows, anchor=anchor)
 
 
+def rule_of_target(entry: Any, spec: Target, where: str) -> tuple[str, str, Callable[[Row], bool]]:
+    """Name, citation and rule of a subset that a target of the user's own describes; `UserError` when it is wrong."""
+    for key in entry:
+        if key not in ("name", "citation", "rule", "rationale"):
+            raise UserError(f"{where}.{key}: unknown field; there are: name, citation, rule, rationale")
+    for key in ("name", "citation"):
+        if not isinstance(entry.get(key), str) or not entry[key].strip():
+            raise UserError(f"{where}.{key}: must be given, as text")
+    _check_form(entry["name"], where)
+    if entry["name"] in set(LANGUAGES) | set(spec.places) | {"axes"}:
+        raise UserError(f"{where}.name: {entry['name']!r} is a language or a group; choose another")
+    return entry["name"], entry["citation"], _condition(entry.get("rule"), spec, f"{where}.rule")
+
+
 def _check_name(name: str, target: str, where: str) -> None:
+    _check_form(name, where)
+    if name in _taken(target):
+        raise UserError(f"{where}.name: {name!r} is taken by a subset, a language or a group of the package")
+
+
+def _check_form(name: str, where: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise UserError(
             f"{where}.name: {name!r} must be of lower-case letters, digits and single underscores"
         )
     if name in RESERVED:
         raise UserError(f"{where}.name: {name!r} is what a column or metric is called; choose another")
-    if name in _taken(target):
-        raise UserError(f"{where}.name: {name!r} is taken by a subset, a language or a group of the package")
 
 
 def _taken(target: str) -> set[str]:
@@ -222,7 +240,7 @@ def _row_numbers(value: Any, total: int | None, where: str) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def _condition(value: Any, target: str, where: str) -> Callable[[Row], bool]:
+def _condition(value: Any, spec: Target, where: str) -> Callable[[Row], bool]:
     """A rule as a function of the row."""
     if not isinstance(value, dict) or not value:
         raise UserError(f"{where}: must be a mapping: all, any, not, or field with a test")
@@ -232,28 +250,27 @@ def _condition(value: Any, target: str, where: str) -> Callable[[Row], bool]:
         if len(value) > 1:
             raise UserError(f"{where}: {key!r} must be the only key")
         if key == "not":
-            inner = _condition(value["not"], target, f"{where}.not")
+            inner = _condition(value["not"], spec, f"{where}.not")
             return lambda row: not inner(row)
         if not isinstance(value[key], list) or not value[key]:
             raise UserError(f"{where}.{key}: must be a list of conditions")
-        parts = [_condition(part, target, f"{where}.{key}[{i}]") for i, part in enumerate(value[key])]
+        parts = [_condition(part, spec, f"{where}.{key}[{i}]") for i, part in enumerate(value[key])]
         return (
             (lambda row: all(p(row) for p in parts))
             if key == "all"
             else (lambda row: any(p(row) for p in parts))
         )
-    return _field_test(value, target, where)
+    return _field_test(value, spec, where)
 
 
-def _field_test(value: dict[str, Any], target: str, where: str) -> Callable[[Row], bool]:
-    spec = get_target(target)
+def _field_test(value: dict[str, Any], spec: Target, where: str) -> Callable[[Row], bool]:
     choices: dict[str, Sequence[Any]] = {"label": _label_names(spec), **spec.pivot}
     for name in () if spec.user else spec.facts:
-        choices[name] = shipped(target)["test"]["by_row"][name]["values"]
+        choices[name] = shipped(spec.name)["test"]["by_row"][name]["values"]
     field = value.get("field")
     if field not in (*spec.text_fields, *choices):
         known = ", ".join((*spec.text_fields, *choices))
-        raise UserError(f"{where}.field: {field!r} is no field of {target}; there are: {known}")
+        raise UserError(f"{where}.field: {field!r} is no field of {spec.name}; there are: {known}")
     tests = [key for key in value if key != "field"]
     allowed = ("in",) if field in choices else TEXT_TESTS
     for key in tests:

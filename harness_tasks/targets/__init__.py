@@ -12,6 +12,7 @@ from harness_tasks.targets.registry import (
     location,
     shipped_targets,
     targets,
+    use_targets_file,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "read_target",
     "shipped_targets",
     "targets",
+    "use_targets_file",
 ]

@@ -90,6 +90,7 @@ class Place:
         size: (test or validation, number of rows in the file), where that is known
         licence, citation: of this language's rows
         unconfirmed: what of all this nobody could look up, in words
+        user: the file that describes it, of a user's language
     """
 
     dataset: str
@@ -109,6 +110,7 @@ class Place:
     licence: str = ""
     citation: str = ""
     unconfirmed: str = ""
+    user: str | None = None
 
     def split(self, name: str) -> str | None:
         """The file's name of the split ``test`` or ``validation``."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from harness_tasks.errors import UserError
@@ -13,6 +14,7 @@ from harness_tasks.languages import LANGUAGES, Language, groups_of
 from harness_tasks.targets.further import further_places
 from harness_tasks.targets.record import Doc, Target
 
+ENVIRONMENT = "XSCALE_TARGETS"
 _OTHERS = {"record", "registry", "reading", "forms", "further", "user"}  # modules here that are no target's
 
 
@@ -28,8 +30,37 @@ def shipped_targets() -> Mapping[str, Target]:
 
 
 def targets() -> Mapping[str, Target]:
-    """Name -> target, in the order in which they are shown."""
-    return shipped_targets()
+    """Name -> target, in the order in which they are shown, with what the user's files add.
+
+    Raises `UserError` when a file that ``XSCALE_TARGETS`` names is wrong.
+    """
+    return _described(os.environ.get(ENVIRONMENT, ""))[0]
+
+
+def use_targets_file(path: str | Path | None) -> None:
+    """Add a user's file to those of ``XSCALE_TARGETS``, for this process and those that it starts.
+
+    Raises `UserError` when the file is wrong; nothing is added then.
+    """
+    if path is None:
+        return
+    name = str(Path(path).expanduser().absolute())
+    before = os.environ.get(ENVIRONMENT, "")
+    if name not in before.split(os.pathsep):
+        after = os.pathsep.join([*filter(None, before.split(os.pathsep)), name])
+        _described(after)
+        os.environ[ENVIRONMENT] = after
+
+
+@lru_cache(maxsize=16)
+def _described(files: str) -> tuple[Mapping[str, Target], Mapping[str, Language]]:
+    known, facts = shipped_targets(), LANGUAGES
+    for name in filter(None, files.split(os.pathsep)):
+        from harness_tasks.targets.user import read_targets_file  # pydantic is not needed without
+
+        described = read_targets_file(Path(name).expanduser().absolute(), known, facts)
+        known, facts = dict(described.targets), dict(described.languages)
+    return known, facts
 
 
 def get_target(name: str) -> Target:
@@ -42,7 +73,7 @@ def get_target(name: str) -> Target:
 
 def languages() -> Mapping[str, Language]:
     """Code -> facts about each language of any target."""
-    return LANGUAGES
+    return _described(os.environ.get(ENVIRONMENT, ""))[1]
 
 
 def location(target: str, language: str) -> tuple[str, str]:

@@ -84,6 +84,9 @@ def all_cases(workspace: Path) -> list[Case]:
     manifest = ("--manifest", "{folder}/checkpoints_manifest.json")
     return [
         *text_cases("experiments", "input.yaml", ("run", "{folder}/input.yaml", *manifest)),
+        *text_cases(
+            "targets", "targets.yaml", ("eval", "--targets-file", "{folder}/targets.yaml", *manifest)
+        ),
         *text_cases("manifests", "input.json", ("ls", "--manifest", "{folder}/input.json")),
         *(
             Case(

@@ -25,7 +25,15 @@ IDS = [f"{case.kind}: {case.name}" for case in CASES]
 
 def test_corpus_is_large_enough() -> None:
     kinds = Counter(case.kind for case in CASES)
-    assert set(kinds) == {"experiments", "manifests", "subsets", "mirrors", "predictions", "checkpoints"}
+    assert set(kinds) == {
+        "experiments",
+        "manifests",
+        "subsets",
+        "targets",
+        "mirrors",
+        "predictions",
+        "checkpoints",
+    }
     assert sum(kinds.values()) >= 60 and min(kinds.values()) >= 10
     assert len(set(IDS)) == len(IDS)
 
@@ -41,6 +49,7 @@ def test_bad_input(number: int, workspace: Path, tmp_path: Path, monkeypatch: py
     else:
         monkeypatch.delenv("XSCALE_SUBSETS", raising=False)
     monkeypatch.delenv("XSCALE_DATA", raising=False)
+    monkeypatch.delenv("XSCALE_TARGETS", raising=False)
     before = corpus.snapshot(folder)
 
     code, output, errors = call(*(part.replace("{folder}", str(folder)) for part in case.arguments))

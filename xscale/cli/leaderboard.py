@@ -18,7 +18,28 @@ ManifestOption = Annotated[
     Path,
     typer.Option("--manifest", help="the manifest; checkpoints/ and results/ lie beside it", metavar="FILE"),
 ]
-TargetOption = Annotated[list[str] | None, typer.Option("--target", help="xnli or xcopa; both when left out")]
+TargetOption = Annotated[
+    list[str] | None, typer.Option("--target", help="xnli, xcopa, …; all of them when left out")
+]
+
+
+def _use_targets_file(path: Path | None) -> Path | None:
+    from harness_tasks.targets import use_targets_file
+
+    use_targets_file(path)
+    return path
+
+
+TargetsFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--targets-file",
+        help="languages or targets of your own (docs/languages.md), beside those of XSCALE_TARGETS",
+        metavar="FILE",
+        callback=_use_targets_file,
+        is_eager=True,
+    ),
+]
 LanguageOption = Annotated[list[str] | None, typer.Option("--language", help="only these languages")]
 DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap draws behind the intervals")]
 DRAWS = 10_000
@@ -102,6 +123,7 @@ def board(
         ),
     ] = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
+    targets_file: TargetsFileOption = None,
 ) -> None:
     """Show the leaderboard of all evaluated manifest entries."""
     from xscale.leaderboard.reference import check_reference, render_check
@@ -146,6 +168,7 @@ def compare(
     language: LanguageOption = None,
     draws: DrawsOption = DRAWS,
     manifest: ManifestOption = DEFAULT_MANIFEST,
+    targets_file: TargetsFileOption = None,
 ) -> None:
     """Two checkpoints on the same rows: differences by subset and language, and the rows that flipped."""
     from xscale.leaderboard.compare import compare as compare_entries
@@ -165,6 +188,7 @@ def report(
         bool, typer.Option("--examples/--no-examples", help="example rows, with their texts")
     ] = True,
     manifest: ManifestOption = DEFAULT_MANIFEST,
+    targets_file: TargetsFileOption = None,
 ) -> None:
     """Write the report: one HTML page that needs no network, and its plots as SVG and PNG."""
     from xscale.leaderboard.report import write_report

@@ -162,6 +162,7 @@ def evaluate(
     ] = True,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
+    targets_file: leaderboard.TargetsFileOption = None,
 ) -> None:
     """Evaluate manifest entries through lm_eval on every official language; stored results that still count are kept."""
     from harness_tasks.sources import resolve_source

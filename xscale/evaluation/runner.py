@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from harness_tasks.generate import targets_files, write
 from harness_tasks.rows import Options, data_record
 from harness_tasks.sources import mirror_folder, resolve_source, source_name
 from harness_tasks.targets import get_target, location
@@ -190,12 +192,28 @@ def _load_tasks(target: str, languages: tuple[str, ...], source: str, stamp: obj
     from lm_eval.tasks import TaskManager
 
     options = {"data": resolve_source(source)}
-    manager = TaskManager(include_path=str(yaml_folder()), include_defaults=False, metadata=options)
+    folders = [str(yaml_folder()), *_users_tasks(target)]
+    manager = TaskManager(include_path=folders, include_defaults=False, metadata=options)
     loaded = manager.load(_task_names(target, languages))
     for task in loaded["tasks"].values():
         task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
     return loaded
+
+
+def _users_tasks(target: str) -> list[str]:
+    """Folders with the tasks of the user's files that are about a target, for as long as the process runs."""
+    files = dict.fromkeys(place.user for place in get_target(target).places.values() if place.user)
+    folders = []
+    for name in filter(None, files):
+        folder = tempfile.TemporaryDirectory(prefix="xscale-tasks-")
+        _folders.append(folder)  # removed at exit
+        write(Path(folder.name), targets_files(Path(name)))
+        folders.append(folder.name)
+    return folders
+
+
+_folders: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _task_names(target: str, languages: Sequence[str]) -> list[str]:

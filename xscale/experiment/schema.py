@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from harness_tasks.parsing import explain_defect, read_model
-from harness_tasks.targets import get_target, targets
+from harness_tasks.targets import get_target, targets, use_targets_file
 from xscale.errors import UserError
 from xscale.executors import Resources
 from xscale.experiment.recipes import (
@@ -155,6 +155,9 @@ class Experiment(BaseModel):
 
     name: str
     data: str | None = Field(None, description="hub, bundled or a mirror folder; --data overrides it")
+    targets_file: str | None = Field(
+        None, description="a file with languages or targets of your own (docs/languages.md)"
+    )
     base: str = Field(min_length=1)
     intermediate: str | list[str] = Field(
         description="intermediate task, or several; <task>@<language> is its translation"
@@ -185,6 +188,14 @@ class Experiment(BaseModel):
     resources: dict[Literal["train", "evaluate"], Resources] = Field(
         default_factory=dict, description="what one job takes on a cluster (--executor ray)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_targets(cls, value: Any) -> Any:
+        """The user's targets are known before anything that names one is looked at."""
+        if isinstance(value, dict) and isinstance(value.get("targets_file"), str):
+            use_targets_file(value["targets_file"])
+        return value
 
     @field_validator("name")
     @classmethod

@@ -99,4 +99,11 @@ def _sets(language: str) -> list[tuple[str, str, tuple[str, ...]]]:
     found = [
         (target, target.places[language]) for target in targets().values() if language in target.languages
     ]
-    return [(place.dataset, place.config, target.text_fields) for target, place in found]
+    return [
+        (
+            place.dataset,
+            place.config,
+            tuple(dict(place.fields).get(name, name) for name in target.text_fields),
+        )
+        for target, place in found
+    ]
