@@ -18,10 +18,12 @@ from pydantic import BaseModel, ValidationError
 from harness_tasks.errors import UserError
 
 MAX_BYTES = 16 * 1024 * 1024
+MAX_YAML_BYTES = 2 * 1024 * 1024  # people write it; a parser takes seconds for each megabyte
 MAX_DEPTH = 64
 MAX_INTEGER = 2**63 - 1
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML was built without libyaml
 
 
 def read_model(model: type[ModelT], path: Path) -> ModelT:
@@ -120,9 +122,13 @@ def _load(text: str, name: str) -> tuple[Any, yaml.Node | None]:
     """The values, and for YAML the nodes that know their lines."""
     if name.endswith(".json"):
         return _load_json(text, name), None
+    if len(text) > MAX_YAML_BYTES:
+        raise UserError(
+            f"{name}: larger than {MAX_YAML_BYTES // 2**20} MiB, which no file of this kind is; check the path"
+        )
     node = _compose(text, name)
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_LOADER)
         _refuse_odd_values(data, name)
         return data, node
     except UserError:
@@ -182,7 +188,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
     """The node graph with line numbers; refuses aliases, deep nesting, duplicate keys."""
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        for event in yaml.parse(text, Loader=_LOADER):
             line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent):
                 raise UserError(f"{name}:{line}: YAML aliases (*name) are not taken; write the value out")
@@ -194,7 +200,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
                     )
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
+        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         if name.endswith(".json"):
             raise
@@ -298,6 +304,7 @@ def _expectation(kind: str, context: dict[str, Any], message: str) -> str:
         "greater_than_equal": "a number of at least {ge}",
         "less_than": "a number below {lt}",
         "less_than_equal": "a number of at most {le}",
+        "too_long": "at most {max_length} items",
         "too_short": f"at least {{min_length}} item{many}",
         "string_too_short": f"text of at least {{min_length}} character{many}",
         "string_too_long": f"text of at most {{max_length}} character{many}",

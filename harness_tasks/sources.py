@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import zlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness_tasks.errors import UserError
+from harness_tasks.parsing import read_bytes
 
 if TYPE_CHECKING:
     import datasets
@@ -24,6 +26,7 @@ DataError = UserError  # its former name here
 ENVIRONMENT = "XSCALE_DATA"
 BUNDLED = Path(__file__).parent / "bundled"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+MAX_BYTES = 16 * 2**30  # of one file of rows
 # the hub's name of a set -> where mirrors made for an older name have the same rows
 FORMER_NAMES = {"lighteval/siqa": ("allenai/social_i_qa",)}
 
@@ -141,15 +144,16 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
     try:
         return pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UserError(
             f"{path}: not a readable parquet file ({str(error).splitlines()[0]}); copy it again"
         ) from error
 
 
 def _read_json_lines(path: Path) -> list[dict[str, Any]]:
+    data = read_bytes(path, MAX_BYTES)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = _decompressed(data, path) if path.suffix == ".gz" else data
     except (EOFError, OSError, zlib.error) as error:
         line = _lines_before_damage(path)
         raise UserError(f"{path}: damaged after line {line} ({error}); copy the file again") from error
@@ -164,12 +168,24 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line_text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}, line {number}: not JSON ({error}); copy the file again") from error
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {number}: not a JSON object; every line must be one row")
         rows.append(row)
     return rows
+
+
+def _decompressed(data: bytes, path: Path) -> bytes:
+    """Text shrinks to a tenth or so; what grows a hundredfold beyond a gigabyte would only fill the memory."""
+    most = max(2**30, 100 * len(data))
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise UserError(
+            f"{path}: unpacks to more than {most // 2**20:,} MiB; that is no data set, check the file"
+        )
+    return text
 
 
 def _lines_before_damage(path: Path) -> int:

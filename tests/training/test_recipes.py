@@ -115,7 +115,7 @@ def test_another_text_under_the_same_name_is_another_recipe(tmp_path: Path) -> N
             r"mixing.rule: .*'capped', 'uniform', 'proportional' or 'temperature'",
         ),
         ({"masked_lm": {"ratio": 0.5}}, r"masked_lm: give either `texts`"),
-        ({"masked_lm": {"texts": "a", "ratio": 1.0}}, r"masked_lm.ratio: .*below 1"),
+        ({"masked_lm": {"texts": "a", "ratio": 1.0}}, r"masked_lm.ratio: .*at most 0.95"),
         ({"development": {"choose": "first"}}, r"development.choose"),
         ({"lora": {"rnak": 4}}, r"lora.rnak: unknown field; did you mean 'rank'"),
         ({"tasks": {"mine": {"file": "x", "head": "pairs"}}}, r"tasks.mine.head"),

@@ -508,6 +508,10 @@ def main() -> None:
         if "home directory" not in str(error):  # pathlib's answer to ~nobody
             raise
         _refuse(error, "a path that begins with ~ and the name of nobody on this machine; write it out")
+    except ValueError as error:
+        if "embedded null" not in str(error):
+            raise
+        _refuse(error, "a path with a null byte, which no system has; mend it")
     except KeyboardInterrupt:  # a second one, while the first is being dealt with
         _leave(130)
     except SystemExit as stop:

@@ -13,9 +13,9 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    cpus: Annotated[float, Field(gt=0)] = 1
-    gpus: Annotated[float, Field(ge=0)] = 0
-    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    cpus: Annotated[float, Field(gt=0, le=100_000)] = 1
+    gpus: Annotated[float, Field(ge=0, le=10_000)] = 0
+    memory_gib: Annotated[float, Field(gt=0, le=10**6)] | None = None
 
 
 @dataclass(frozen=True)

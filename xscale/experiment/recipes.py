@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-# bounds far beyond any training, so that a slip of the keyboard is refused instead of planned for hours
 PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
+# beyond what anyone trains with; a slip of the keyboard is then found here, not by a machine that is busy for years
+MAX_UPDATES, MAX_EPOCHS, MAX_BATCH, MAX_TOKENS = 2_000_000, 10_000, 2**16, 2**15
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -17,23 +18,25 @@ class Phase(BaseModel):
 
     model_config = strict
 
-    learning_rate: Annotated[float, Field(gt=0)]
-    epochs: Annotated[float, Field(gt=0, le=10_000)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    epochs: Annotated[float, Field(gt=0, le=MAX_EPOCHS)]
     updates: Literal["epochs", "fixed"] = "epochs"  # fixed: `budget` updates, whatever the number of rows
-    budget: Annotated[int, Field(ge=1, le=10**8)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=10**6)] = 32  # of one update, over all processes
-    accumulate: Annotated[int, Field(ge=1, le=10**4)] = (
+    budget: Annotated[int, Field(ge=1, le=MAX_UPDATES)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 32  # of one update, over all processes
+    accumulate: Annotated[int, Field(ge=1, le=MAX_BATCH)] = (
         1  # parts that a process cuts its share of a batch into, to save memory
     )
     gradient_checkpointing: bool = False
     warmup: Fraction = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    adam_epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    max_length: Annotated[int, Field(ge=1, le=10**5)] = 128
-    window: PositiveInt | None = None  # tokens of a span task's windows; None: max_length
+    max_length: Annotated[int, Field(ge=8, le=MAX_TOKENS)] = 128
+    window: Annotated[int, Field(ge=8, le=MAX_TOKENS)] | None = (
+        None  # tokens of a span task's windows; None: max_length
+    )
     freeze: Literal["nothing", "embeddings"] = "nothing"
-    freeze_layers: Annotated[int, Field(ge=0)] = 0  # so many layers, from the lowest
+    freeze_layers: Annotated[int, Field(ge=0, le=10_000)] = 0  # so many layers, from the lowest
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: as the base's configuration says
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: see xscale/precision.py
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = (
@@ -44,6 +47,14 @@ class Phase(BaseModel):
     def _budget_where_fixed(self) -> Phase:
         if (self.updates == "fixed") != (self.budget is not None):
             raise ValueError("`updates: fixed` and `budget: <number of updates>` go together")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_with_rows(self) -> Phase:
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size}; give fewer"
+            )
         return self
 
 

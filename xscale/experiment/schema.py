@@ -45,7 +45,7 @@ class Development(BaseModel):
         description="best: the step with the highest English development accuracy; average: the mean of the weights at all "
         "scored steps (Schmidt et al. 2023); last: the last step, scored; none: the last step, nothing is scored",
     )
-    times: PositiveInt = Field(
+    times: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=5, description="how often a target's training is scored, evenly spread"
     )
     rows: PositiveInt | None = Field(
@@ -66,7 +66,7 @@ class Mixing(BaseModel):
 
     rule: Literal["capped", "uniform", "proportional", "temperature"] = "capped"
     cap: PositiveInt = 2**17
-    temperature: Annotated[float, Field(gt=0)] = 2.0
+    temperature: Annotated[float, Field(ge=0.01, le=1000)] = 2.0
 
 
 class MaskedLM(BaseModel):
@@ -85,7 +85,7 @@ class MaskedLM(BaseModel):
     )
     split: str = "train"
     field: str = "text"
-    ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
+    ratio: Annotated[float, Field(gt=0, le=0.95)] = Field(
         default=0.5, description="share of all updates that are masked LM"
     )
     rows: PositiveInt | None = Field(
@@ -118,8 +118,8 @@ class LoRA(BaseModel):
 
     model_config = strict
 
-    rank: PositiveInt = 8
-    alpha: PositiveInt = 16
+    rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    alpha: Annotated[int, Field(ge=1, le=2**16)] = 16
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     modules: list[str] | None = Field(
         default=None, description="names of linear layers; query and value when left out"
@@ -154,7 +154,9 @@ class Experiment(BaseModel):
     model_config = strict
 
     name: str
-    data: str | None = Field(None, description="hub, bundled or a mirror folder; --data overrides it")
+    data: str | None = Field(
+        None, min_length=1, description="hub, bundled or a mirror folder; --data overrides it"
+    )
     targets_file: str | None = Field(
         None, description="a file with languages or targets of your own (docs/languages.md)"
     )
@@ -167,8 +169,8 @@ class Experiment(BaseModel):
         description="heads: encoders, a head for each task; causal_lm: the base is a causal language model, trained on the "
         "prompts of the intermediate task and scored by lm_eval's hf, without fine-tuning on the targets",
     )
-    sizes: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
+    sizes: list[Annotated[int, Field(ge=0, le=10**9)]] = Field(min_length=1, max_length=100)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[1], min_length=1, max_length=100)
     targets: dict[TargetName, Target] = Field(min_length=1)
     recipe: str = "laptop"
     training: dict[str, dict[str, Any]] = Field(

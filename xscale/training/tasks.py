@@ -13,6 +13,8 @@ from xscale.encoding import NLI_LABELS, copa_pairs, nli_pair
 from xscale.errors import UserError
 from xscale.experiment import OwnTask
 
+MAX_LABELS = 10_000  # of a user's own set, whose labels are found in its rows
+
 Head = Literal[
     "pair_classification", "multiple_choice", "span", "token_classification", "masked_lm", "causal_lm"
 ]
@@ -101,7 +103,7 @@ def _social_iqa(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
     """Context and question against each answer; labels are '1', '2', '3' on the hub."""
     prompt = f"{_text(row['context'])} {_text(row['question'])}"
     choices = [_text(row[field]) for field in ("answerA", "answerB", "answerC")]
-    return Example([(prompt, choice) for choice in choices], int(row["label"]) - 1)
+    return Example([(prompt, choice) for choice in choices], _number(row["label"]) - 1)
 
 
 def _hellaswag(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
@@ -110,13 +112,13 @@ def _hellaswag(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
     first, begun = row.get("ctx_a"), row.get("ctx_b")
     if first is None or begun is None:
         first, begun = row["ctx"], ""
-    pairs = [(_text(first), f"{_text(begun)} {_text(ending)}".strip()) for ending in row["endings"]]
-    return Example(pairs, int(row["label"]))
+    pairs = [(_text(first), f"{_text(begun)} {_text(ending)}".strip()) for ending in _list(row["endings"])]
+    return Example(pairs, _number(row["label"]))
 
 
 def _cosmos_qa(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
     prompt = f"{_text(row['context'])} {_text(row['question'])}"
-    return Example([(prompt, _text(row[f"answer{i}"])) for i in range(4)], int(row["label"]))
+    return Example([(prompt, _text(row[f"answer{i}"])) for i in range(4)], _number(row["label"]))
 
 
 def _commonsense_qa(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
@@ -134,7 +136,9 @@ def _squad(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
 
 def _own_span(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
     answer, start = row.get("answer"), row.get("answer_start")
-    span = None if answer is None or start is None else (int(start), int(start) + len(answer))
+    span = None
+    if answer is not None and start is not None:
+        span = (_number(start), _number(start) + len(_text(answer)))
     example = _span_example(_text(row["question"]), _text(row["context"]), span)
     if span and row["context"][span[0] : span[1]] != answer:
         raise ValueError(
@@ -150,7 +154,7 @@ def _span_example(question: str, context: str, span: tuple[int, int] | None) -> 
 
 
 def _tagged(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
-    words, tags = [_text(word) for word in row["tokens"]], row["tags"]
+    words, tags = [_text(word) for word in _list(row["tokens"])], _list(row["tags"])
     if len(words) != len(tags) or not words:
         raise ValueError(f"{len(words)} tokens, {len(tags)} tags")
     text = " ".join("_".join(word.split()) or "_" for word in words)
@@ -158,8 +162,10 @@ def _tagged(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
 
 
 def _own_choice(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
-    pairs = [(_text(row["context"]), _text(choice)) for choice in row["choices"]]
-    return Example(pairs, int(row["label"]))
+    pairs = [(_text(row["context"]), _text(choice)) for choice in _list(row["choices"])]
+    if len(pairs) < 2:
+        raise ValueError(f"{len(pairs)} choices; two at least are needed")
+    return Example(pairs, _number(row["label"]))
 
 
 def _own_pair(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
@@ -171,7 +177,21 @@ def _own_text(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
 
 
 def _index(label: Any, labels: Sequence[str]) -> int:
-    return labels.index(label) if isinstance(label, str) else int(label)
+    return labels.index(label) if isinstance(label, str) else _number(label)
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"a whole number is expected, not {str(value)[:40]!r} ({type(value).__name__})")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list is expected, not {type(value).__name__}")
+    return value
 
 
 def _text(value: Any) -> str:
@@ -399,19 +419,28 @@ def _rows(task: TrainingTask, source: str | None) -> Iterator[tuple[str, Sequenc
 def _labels_of(task: TrainingTask, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The data's own labels, sorted; for choices their numbers."""
     if task.head == "multiple_choice":
-        return tuple(str(i) for i in range(max((len(row.get("choices") or ()) for row in rows), default=0)))
+        given = [row.get("choices") for row in rows]
+        return tuple(str(i) for i in range(max((len(c) for c in given if isinstance(c, list)), default=0)))
     if task.head == "span":
         return ("no answer", "answer")
     if task.head == "masked_lm":
         return ("text",)
-    found: set[Any] = set()
+    names: set[str] = set()
+    highest = -1
     for row in rows:
-        values = (row.get("tags") or ()) if task.head == "token_classification" else (row.get("label"),)
-        found.update(value for value in values if isinstance(value, (str, int)))
-    if any(isinstance(value, int) for value in found):
-        numbers = [value for value in found if isinstance(value, int)]
-        return tuple(str(i) for i in range(max(numbers) + 1))
-    return tuple(sorted(found))
+        values = row.get("tags") if task.head == "token_classification" else (row.get("label"),)
+        for value in values if isinstance(values, list | tuple) else ():
+            if isinstance(value, str):
+                names.add(value)
+            elif isinstance(value, int) and not isinstance(value, bool):
+                highest = max(highest, value)
+    if names and highest >= 0:
+        raise UserError(f"{task.name}: its labels are numbers and names ({min(names)!r}); use one kind")
+    if len(names) > MAX_LABELS or highest >= MAX_LABELS:
+        raise UserError(
+            f"{task.name}: more than {MAX_LABELS:,} labels; a head has one output for each, check the field"
+        )
+    return tuple(sorted(names)) or tuple(str(i) for i in range(highest + 1))
 
 
 def _check_label(example: Example, labels: Sequence[str], task: TrainingTask, where: str) -> None:
