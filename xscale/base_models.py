@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, whole_folder, write_text
+from xscale.hub import hub_folder
 from xscale.manifest import refuse_pickles
 from xscale.progress import say
 
@@ -46,7 +47,9 @@ def resolve_base(name: str) -> str:
     """What transformers' `from_pretrained` takes for a base model's name.
 
     `embedded:multilingual-e5-small` is built into the cache on first use; a name that starts with `.`, `/` or `~` is a
-    folder; anything else is a hub id. Raises `UserError` for an unknown embedded name or an absent folder.
+    folder; anything else is a hub id, whose files are downloaded unless they are in the hub's cache: the folder of its present
+    commit. Raises `UserError` for an unknown embedded name, an absent folder, weights that are no safetensors, and a hub that
+    cannot be reached.
     """
     if name.startswith(EMBEDDED_PREFIX):
         if name != EMBEDDED_E5:
@@ -60,7 +63,34 @@ def resolve_base(name: str) -> str:
             )
         refuse_pickles(folder, f"base {name!r}")
         return str(folder)
-    return name
+    folder = hub_folder(name, "main")
+    refuse_pickles(folder, f"base {name!r}")
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"base {name!r}: has no safetensors at {folder.name}; convert it: model.save_pretrained(folder) of "
+            "transformers where you trust it, then give the folder as ./path"
+        )
+    return str(folder)
+
+
+def base_content(name: str) -> str:
+    """What a base model is, wherever it lies: the commit of a hub model, else the SHA-256 of the folder's files.
+
+    Raises `UserError` as `resolve_base` does.
+    """
+    folder = resolve_base(name)
+    if name.startswith((EMBEDDED_PREFIX, ".", "/", "~")):
+        files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
+        return _hash_of(
+            folder, tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+        )
+    return f"commit {Path(folder).name}"
+
+
+@lru_cache(maxsize=32)
+def _hash_of(folder: str, stamps: tuple[tuple[Any, ...], ...]) -> str:
+    """`stamps`: of its files, so that a changed one is read again."""
+    return sha256_of_folder(Path(folder))
 
 
 def embedded_checkpoint(data_file: Path | None = None, cache: Path | None = None) -> Path:

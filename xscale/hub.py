@@ -11,6 +11,9 @@ from xscale.errors import UserError
 # what an encoder checkpoint is read from; pickles and code are not even downloaded
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_BASE = re.compile(
+    r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII
+)  # old models of the hub have no owner
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 
 
@@ -33,8 +36,10 @@ def hub_folder(repository: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    if not is_repository(repository):
-        raise UserError(f"hub model {repository!r}: not a repository; write owner/name")
+    if not _BASE.fullmatch(repository):
+        raise UserError(
+            f"hub model {repository!r}: not a repository; write owner/name, or a folder as ./path"
+        )
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise UserError(f"hub model {repository}: {revision!r} is no revision; write a commit, branch or tag")
     try:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-from filelock import FileLock
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from harness_tasks.sources import has_split, resolve_source
 from harness_tasks.targets import Target, get_target, targets
-from xscale.base_models import resolve_base
 from xscale.errors import JobsFailed, UserError
-from xscale.evaluation.processes import is_first_process
+from xscale.evaluation.processes import is_first_process, several_processes, wait_for_all_processes
 from xscale.evaluation.runner import Selection
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.journal import journal_of, read_events, write_event
+from xscale.locks import is_taken, runs_at_work
 from xscale.manifest import (
     Entry,
     read_manifest_or_empty,
@@ -28,9 +28,11 @@ from xscale.manifest import (
 from xscale.progress import listeners, say
 from xscale.workspace import (
     Workspace,
+    drop_weights,
+    is_dropped,
     is_evaluated,
-    is_trained,
     refuse_foreign,
+    refuse_mixing,
     register,
     registered,
     selection_of,
@@ -88,57 +90,95 @@ def _test_set(target: Target, language: str) -> tuple[str, str, str]:
 
 
 def train(
-    recipes: Sequence[Recipe], workspace: Workspace, on_checked: Callable[[], None] | None = None
+    recipes: Sequence[Recipe],
+    workspace: Workspace,
+    *,
+    keep: Keep = "all",
+    on_checked: Callable[[], None] | None = None,
+    again: Collection[str] = (),
 ) -> None:
-    """Train and register what is missing. All recipes are checked before the first is trained, then `on_checked` is called.
+    """Train and register what is missing, and the ids of `again`. All recipes are checked before the first is trained, then
+    `on_checked` is called.
 
-    A recipe that fails does not stop the others; `JobsFailed` is raised at the end.
+    Runs that work in one folder at the same time share the units: one that another run is making is left to it, and everything
+    else is done first. A recipe that fails does not stop the others; `JobsFailed` is raised at the end. Of several processes
+    that train together, one that fails ends them all.
     """
-    todo = untrained(recipes, workspace)
+    missing = {recipe.id for recipe in untrained(recipes, workspace)} | set(again)
+    todo = [recipe for recipe in recipes if recipe.id in missing]
     failures: dict[str, str] = {}
     check_recipes(todo)
+    refuse_mixing(recipes, todo, workspace)
     if on_checked is not None and is_first_process():
         on_checked()
-    for recipe in todo:
-        try:
-            train_only(recipe, workspace)
-        except Exception as error:
-            failures[recipe.id] = last_line(error)
-            say(f"train {recipe.id}: failed: {failures[recipe.id]}")
-            if "--debug" in sys.argv and not isinstance(error, UserError):
-                raise
+    pending, wait = list(todo), False
+    while pending:
+        left = []
+        for number, recipe in enumerate(pending):
+            try:
+                if not train_only(recipe, workspace, keep=keep, wait=wait):
+                    left.append(recipe)
+            except Exception as error:
+                failures[recipe.id] = last_line(error)
+                say(f"train {recipe.id}: failed: {failures[recipe.id]}")
+                if several_processes() or ("--debug" in sys.argv and not isinstance(error, UserError)):
+                    raise
+            if wait:
+                left += pending[number + 1 :]
+                break
+        wait = len(left) == len(pending)  # others are at work on everything that is left
+        pending = left
     if is_first_process():
         trained = [recipe for recipe in recipes if not {recipe.id, recipe.baseline} & failures.keys()]
         register(trained, workspace, {recipe.id for recipe in todo})
+    wait_for_all_processes()
     raise_failures(failures, len(todo))
 
 
 def check_recipes(recipes: Sequence[Recipe]) -> None:
-    """Raise `UserError` for what can be known before training."""
+    """Raise `UserError` for what can be known before training, before anything is written."""
     if recipes:
+        from xscale.training.phases import check_base
         from xscale.training.samples import check_recipe
 
         for recipe in recipes:
-            resolve_base(recipe.base)
+            check_base(recipe)
             check_recipe(recipe)
 
 
-def train_only(recipe: Recipe, workspace: Workspace) -> None:
-    """Train a recipe unless it is trained, under its lock, and register nothing."""
+def train_only(recipe: Recipe, workspace: Workspace, *, keep: Keep = "all", wait: bool = True) -> bool:
+    """Make a recipe's checkpoint, and register nothing. False where a part of it is being made by another run, and we do not
+    `wait` for that."""
     from xscale.training.phases import train_recipe
 
-    folder = workspace.checkpoints / recipe.id
-    workspace.checkpoints.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(workspace.checkpoints / f".{recipe.id}.lock")
-    with lock if is_first_process() else contextlib.nullcontext():
-        if not is_trained(recipe, folder):
-            with _logged(workspace, "train", [recipe.id]):
-                train_recipe(recipe, folder)
+    with _logged_training(workspace, recipe.id) as begins:
+        folder = workspace.checkpoints / recipe.id
+        return train_recipe(recipe, folder, keep=keep, wait=wait, begins=begins) is not None
+
+
+@contextlib.contextmanager
+def _logged_training(workspace: Workspace, name: str) -> Iterator[Callable[[str, str], None]]:
+    """Write to the log when a unit is begun, how far it is, and when the work on `name` ends. Of several processes that work
+    together the first one writes."""
+    journal, start, begun = journal_of(workspace.manifest), time.monotonic(), []
+
+    def begins(part: str, digest: str) -> None:
+        begun.append(part)
+        write_event(journal, "started", kind="train", id=name, part=part, unit=digest)
+
+    try:
+        with _progress_in(journal):
+            yield begins
+    except BaseException as error:
+        _write_failure(journal, "train", name, error)
+        raise
+    if begun and is_first_process():
+        write_event(journal, "done", kind="train", id=name, seconds=round(time.monotonic() - start, 2))
 
 
 def raise_failures(failures: Mapping[str, str], jobs: int) -> None:
     """Raise `JobsFailed` when there are any: each job with its reason, and what repeats just them."""
-    if failures and jobs == 1:
+    if failures and len(failures) == jobs and len(set(failures.values())) == 1:
         raise JobsFailed(next(iter(failures.values())))
     if failures:
         listed = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
@@ -155,29 +195,28 @@ def last_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _logged(workspace: Workspace, kind: str, ids: Sequence[str]) -> Iterator[None]:
-    """Write to the workspace's log when the work on `ids` starts, is done or fails, and every ten seconds how far it is."""
-    journal = journal_of(workspace.manifest)
-    start = time.monotonic()
+def _progress_in(journal: Path) -> Iterator[None]:
+    """Write every ten seconds to the log how far the work is."""
 
     def tell(progress: dict[str, Any]) -> None:
         write_event(journal, "progress", **progress)
 
-    for name in ids:
-        write_event(journal, "started", kind=kind, id=name)
+    if not is_first_process():
+        yield
+        return
     listeners.append(tell)
     try:
         yield
-    except BaseException as error:
-        trace = None if isinstance(error, UserError) else traceback.format_exc()
-        for name in ids:
-            write_event(journal, "failed", kind=kind, id=name, problem=last_line(error), traceback=trace)
-        raise
     finally:
         listeners.remove(tell)
-    seconds = round((time.monotonic() - start) / max(1, len(ids)), 2)
-    for name in ids:
-        write_event(journal, "done", kind=kind, id=name, seconds=seconds)
+
+
+def _write_failure(journal: Path, kind: str, name: str, error: BaseException) -> None:
+    if is_first_process():
+        trace = None
+        if not isinstance(error, UserError):
+            trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        write_event(journal, "failed", kind=kind, id=name, problem=last_line(error), traceback=trace)
 
 
 def evaluate(
@@ -189,58 +228,156 @@ def evaluate(
     trust_remote_code: bool = False,
     shared_trunk: bool = True,
 ) -> list[str]:
-    """Evaluate the entries whose stored result does not count (any more); returns the ids that were evaluated.
+    """Evaluate the entries whose stored result does not count (any more); returns the ids that were evaluated here.
 
-    Entries with the same frozen lower layers are computed together unless `shared_trunk` is off.
+    Entries with the same frozen lower layers are computed together unless `shared_trunk` is off. Runs that work in one folder at
+    the same time share the entries. An entry that fails does not stop the others; `JobsFailed` is raised at the end.
     Raises `UserError` for an entry that would run the checkpoint's own code, unless `trust_remote_code`.
     """
     if not trust_remote_code:
         refuse_remote_code(entries, workspace.manifest)
-    todo = unevaluated(entries, chosen, source, workspace)
-    for folder in (workspace.results / entry.id for entry in todo):
+    failures: dict[str, str] = {}
+    pending = unevaluated(entries, chosen, source, workspace, failures)
+    asked = len(pending) + len(failures)
+    for folder in (workspace.results / entry.id for entry in pending):
         if folder.is_symlink():
             raise UserError(
                 f"{folder}: a symbolic link; results are only written below {workspace.results}; remove it"
             )
-    if not todo:
-        return []
+    for name, problem in failures.items():
+        say(f"evaluate {name}: failed: {problem}")
+    done: list[str] = []
+    with runs_at_work(workspace.results) if pending else contextlib.nullcontext(lambda: 1) as runs:
+        while pending:
+            share = pending if several_processes() else _share(pending, workspace, runs())
+            done += _evaluate(share, chosen, source, workspace, shared_trunk, failures)
+            others = [entry for entry in pending if entry not in share and entry.id not in failures]
+            pending = unevaluated(others, chosen, source, workspace, failures)
+            pending += [entry for entry in share if entry.id not in failures and entry.id not in done]
+    raise_failures(failures, asked)
+    return done
+
+
+def _share(pending: Sequence[Entry], workspace: Workspace, runs: int) -> list[Entry]:
+    """The part of the entries that this one of several runs takes next: of those that nobody is at, as many as each run has to
+    do; where somebody is at all of them, the first, which is then waited for."""
+    free = [entry for entry in pending if not is_taken(workspace.results / f".{entry.id}.lock")]
+    return free[: math.ceil(len(pending) / runs)] or list(pending[:1])
+
+
+def _evaluate(
+    share: Sequence[Entry],
+    chosen: Selection,
+    source: str,
+    workspace: Workspace,
+    shared_trunk: bool,
+    failures: dict[str, str],
+) -> list[str]:
+    """Evaluate entries together; returns the ids that have a result now. Of the others, the first one has failed: it and the
+    reason are put into `failures`."""
     from xscale.evaluation.sweep import evaluate_entries
 
-    selections = [(entry, selection_of(entry, chosen)) for entry in todo]
-    with _logged(workspace, "evaluate", [entry.id for entry in todo]):
-        return evaluate_entries(
-            selections, source, workspace.manifest, workspace.results, shared_trunk=shared_trunk
-        )
+    journal, start = journal_of(workspace.manifest), time.monotonic()
+    selections = [(entry, selection_of(entry, chosen)) for entry in share]
+    for entry in share if is_first_process() else ():
+        write_event(journal, "started", kind="evaluate", id=entry.id)
+    problem: Exception | None = None
+    try:
+        with _progress_in(journal):
+            evaluate_entries(
+                selections, source, workspace.manifest, workspace.results, shared_trunk=shared_trunk
+            )
+    except Exception as error:
+        if several_processes() or "--debug" in sys.argv:
+            raise
+        problem = error
+    done = [entry.id for entry in share if is_evaluated(entry, chosen, source, workspace)]
+    left = [entry.id for entry in share if entry.id not in done]
+    if problem is None and left:
+        problem = RuntimeError("no result was stored")
+    if problem is not None and not left:
+        raise problem  # not of one entry
+    seconds = round((time.monotonic() - start) / max(1, len(done)), 2)
+    for name in done if is_first_process() else ():
+        write_event(journal, "done", kind="evaluate", id=name, seconds=seconds)
+    if problem is not None:
+        failures[left[0]] = last_line(problem)
+        say(f"evaluate {left[0]}: failed: {failures[left[0]]}")
+        _write_failure(journal, "evaluate", left[0], problem)
+        for name in left[1:]:
+            write_event(journal, "put off", kind="evaluate", id=name)
+    return done
 
 
+Keep = Literal["predictions", "heads", "all"]
 Executor = Callable[[Sequence[Recipe], Selection, str, Workspace], None]
 
 
 def run(
-    experiment: Experiment, data: str | None, workspace: Workspace, executor: Executor | None = None
+    experiment: Experiment,
+    data: str | None,
+    workspace: Workspace,
+    executor: Executor | None = None,
+    *,
+    arms: Sequence[str] = (),
+    sizes: Sequence[int] = (),
 ) -> list[Entry]:
-    """All of it: train the ladder, register it, evaluate it. Returns the experiment's entries of the manifest.
+    """All of it: train the arms, register them, evaluate them. Returns the experiment's entries of the manifest.
 
     `executor` does the training and evaluation elsewhere (`xscale.executors.jobs`); without one they are done here, in order.
+    `arms` and `sizes` ask for a part, with its baselines.
     """
     source = experiment_source(experiment, data)
-    recipes = plan(experiment, source)
+    recipes = plan(experiment, source, arms, sizes)
     present = {entry.id for entry in read_manifest_or_empty(workspace.manifest).entries}
     refuse_foreign(recipes, present, workspace)
     if executor is not None:
         _note_plan(experiment, recipes, workspace)
         executor(recipes, selection(experiment), source, workspace)
         return registered(recipes, workspace)
-    failed = None
-    try:
-        train(recipes, workspace, on_checked=lambda: _note_plan(experiment, recipes, workspace))
-    except JobsFailed as error:
-        failed = error  # what could be trained is evaluated first
-    entries = registered(recipes, workspace)
-    evaluate(entries, selection(experiment), source, workspace)
-    if failed is not None:
-        raise failed
-    return entries
+    chosen = selection(experiment)
+    failed: list[JobsFailed] = []
+    again = _dropped_too_early(recipes, chosen, source, workspace)
+    check_recipes(untrained(recipes, workspace))
+    batches = [[recipe] for recipe in recipes] if experiment.keep == "predictions" else [recipes]
+    noted = False
+    for batch in batches:
+        try:
+            note = None if noted else lambda: _note_plan(experiment, recipes, workspace)
+            train(batch, workspace, keep=experiment.keep, on_checked=note, again=again)
+        except JobsFailed as error:
+            failed.append(error)  # what could be trained is evaluated first
+        noted = True
+        try:
+            evaluate(registered(batch, workspace), chosen, source, workspace)
+        except JobsFailed as error:
+            failed.append(error)
+        if experiment.keep == "predictions" and is_first_process():
+            for recipe in batch:
+                _drop_if_evaluated(recipe, chosen, source, workspace)
+        wait_for_all_processes()
+    if failed:
+        raise JobsFailed("; ".join(dict.fromkeys(map(str, failed))))
+    return registered(recipes, workspace)
+
+
+def _dropped_too_early(
+    recipes: Sequence[Recipe], chosen: Selection, source: str, workspace: Workspace
+) -> set[str]:
+    """Ids of checkpoints without weights (`keep: predictions`) whose stored results are not all that is asked for now."""
+    entries = {entry.id: entry for entry in registered(recipes, workspace)}
+    return {
+        recipe.id
+        for recipe in recipes
+        if is_dropped(workspace.checkpoints / recipe.id)
+        and not (recipe.id in entries and is_evaluated(entries[recipe.id], chosen, source, workspace))
+    }
+
+
+def _drop_if_evaluated(recipe: Recipe, chosen: Selection, source: str, workspace: Workspace) -> None:
+    for entry in registered([recipe], workspace):
+        if is_evaluated(entry, chosen, source, workspace):
+            drop_weights(workspace.checkpoints / recipe.id)
 
 
 def _note_plan(experiment: Experiment, recipes: Sequence[Recipe], workspace: Workspace) -> None:
@@ -253,37 +390,53 @@ def _note_plan(experiment: Experiment, recipes: Sequence[Recipe], workspace: Wor
         write_event(journal, "planned", **plan_of, command=shlex.join(["xscale", *sys.argv[1:]]))
 
 
-def work_left(experiment: Experiment, data: str | None, workspace: Workspace) -> list[str]:
-    """What `run` would do, one line a step; trains and evaluates nothing."""
+def work_left(
+    experiment: Experiment,
+    data: str | None,
+    workspace: Workspace,
+    *,
+    arms: Sequence[str] = (),
+    sizes: Sequence[int] = (),
+) -> list[str]:
+    """What `run` would do, one line a step; trains and evaluates nothing. A unit that several checkpoints share is named once."""
     source = experiment_source(experiment, data)
-    recipes = plan(experiment, source)
-    todo = {recipe.id for recipe in untrained(recipes, workspace)}
-    if todo:
-        from xscale.training.samples import check_recipe
-
-        for recipe in recipes:
-            check_recipe(recipe)
+    recipes = plan(experiment, source, arms, sizes)
+    missing = untrained(recipes, workspace)
+    check_recipes(missing)
     known = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
     chosen = selection(experiment)
     documents = ", ".join(
         f"{target} ({len(languages)} languages, {'all' if limit is None else limit} rows)"
         for target, (languages, limit) in chosen.items()
     )
-    lines = []
+    lines: list[str] = []
+    named: set[str] = set()
     for recipe in recipes:
-        if recipe.id in todo:
-            lines.append(
-                f"train {recipe.id}: {recipe.size} of {'+'.join(recipe.intermediate)}"
-                + "".join(
-                    f", then {target} from {'+'.join(plan.train)}"
-                    for target, plan in recipe.targets.items()
-                    if plan.train
-                )
-            )
+        if recipe in missing:
+            lines.append(_training_left(recipe, workspace, named))
         if (
-            recipe.id in todo
+            recipe in missing
             or recipe.id not in known
             or not is_evaluated(known[recipe.id], chosen, source, workspace)
         ):
             lines.append(f"evaluate {recipe.id}: {documents}")
     return lines
+
+
+def _training_left(recipe: Recipe, workspace: Workspace, named: set[str]) -> str:
+    """What is to be trained for a recipe, but for the units in `named`, to which it is added."""
+    from xscale.training.phases import precision_here
+    from xscale.training.units import CAUSAL, ENCODER, UNITS, digests_of, unit_record
+
+    steps = []
+    for part, digest in digests_of(recipe, precision_here()).items():
+        if digest in named or unit_record(workspace.checkpoints / UNITS, digest):
+            continue
+        named.add(digest)
+        if part in (ENCODER, CAUSAL):
+            steps.append(f"{recipe.size} of {'+'.join(recipe.intermediate)}" if recipe.size else "the base")
+        else:
+            steps.append(f"{part} from {'+'.join(recipe.targets[part].train)}")
+    if not steps:
+        return f"link {recipe.id}: all its units are there, or are made for another checkpoint"
+    return f"train {recipe.id}: {', then '.join(steps)}"

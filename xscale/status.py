@@ -7,14 +7,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from xscale.evaluation.predictions import PREDICTIONS
 from xscale.journal import journal_of, read_events
+from xscale.locks import is_taken
 from xscale.workspace import Workspace
 
 STATES = ("done", "running", "failed", "left")
@@ -42,15 +41,18 @@ def jobs(workspace: Workspace) -> list[Job]:
     planned: dict[str, Mapping[str, Any]] = {}
     failed: dict[tuple[str, str], str] = {}
     progress: dict[tuple[str, str], float] = {}
+    units: dict[tuple[str, str], str] = {}  # that was begun last
     for event in events:
         key = (str(event.get("kind")), str(event.get("id")))
         if event["event"] == "planned":
             planned[str(event.get("experiment"))] = event
         elif event["event"] == "failed":
             failed[key] = str(event.get("problem"))
-        elif event["event"] in ("started", "done"):
+        elif event["event"] in ("started", "done", "put off"):
             failed.pop(key, None)
             progress.pop(key, None)
+            if event.get("unit"):
+                units[key] = str(event["unit"])
         elif event["event"] == "progress" and event.get("total"):
             kind, _, rest = str(event.get("what")).partition(" ")
             progress[kind, rest.partition(":")[0]] = event["done"] / event["total"]
@@ -59,12 +61,13 @@ def jobs(workspace: Workspace) -> list[Job]:
         for identifier, size in known.get("recipes", []):
             trained = (workspace.checkpoints / identifier / "recipe.json").is_file()
             evaluated = trained and (workspace.results / identifier / PREDICTIONS).is_file()
-            for kind, done, place in (
-                ("train", trained, workspace.checkpoints),
-                ("evaluate", evaluated, workspace.results),
+            unit = units.get(("train", identifier), "-")
+            for kind, done, lock in (
+                ("train", trained, workspace.checkpoints / ".units" / f".{unit}.lock"),
+                ("evaluate", evaluated, workspace.results / f".{identifier}.lock"),
             ):
                 key = (kind, identifier)
-                running = not done and _is_locked(place / f".{identifier}.lock")
+                running = not done and is_taken(lock)
                 state = "done" if done else "running" if running else "failed" if key in failed else "left"
                 found.append(
                     Job(
@@ -157,13 +160,3 @@ def _command_of(experiment: str, workspace: Workspace) -> str | None:
 
 def _duration(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.0f} s"
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from xscale.errors import UserError
 from xscale.evaluation.runner import Selection, is_current, result_key
 from xscale.experiment import Recipe
-from xscale.files import sha256_of_folder
+from xscale.files import refuse_link, sha256_of_folder, write_text
 from xscale.manifest import LOCAL_MODEL, Entry, add_entries, checkpoint_folder, read_manifest_or_empty
 from xscale.progress import say
 
 CHECKPOINTS = "checkpoints"
 RESULTS = "results"
+DROPPED = "dropped after evaluation"
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Workspace:
 
 
 def untrained(recipes: Sequence[Recipe], workspace: Workspace) -> list[Recipe]:
-    """The recipes without a checkpoint.
+    """The recipes without a checkpoint, or without a part of it.
 
     Raises `UserError` for a folder of the same id that was trained otherwise: nothing is overwritten.
     """
@@ -43,18 +47,29 @@ def untrained(recipes: Sequence[Recipe], workspace: Workspace) -> list[Recipe]:
 
 
 def unevaluated(
-    entries: Sequence[Entry], chosen: Selection, source: str, workspace: Workspace
+    entries: Sequence[Entry],
+    chosen: Selection,
+    source: str,
+    workspace: Workspace,
+    failures: dict[str, str] | None = None,
 ) -> list[Entry]:
     """The entries whose stored result does not count. Those fine-tuned on none of the targets are named and left out.
 
-    Local ones come with the hash of their files, also where the manifest has none.
+    Local ones come with the hash of their files, also where the manifest has none. What is wrong with an entry (a folder that is
+    not there) is put into `failures`, by id, where they are given, else raised as `UserError`.
     """
     todo = []
-    for entry in (_hashed(entry, workspace) for entry in entries):
-        if not selection_of(entry, chosen):
-            say(f"{entry.id}: fine-tuned on none of {', '.join(chosen)}; left out")
-        elif not is_evaluated(entry, chosen, source, workspace):
-            todo.append(entry)
+    for listed in entries:
+        try:
+            entry = _hashed(listed, workspace)
+            if not selection_of(entry, chosen):
+                say(f"{entry.id}: fine-tuned on none of {', '.join(chosen)}; left out")
+            elif not is_evaluated(entry, chosen, source, workspace):
+                todo.append(entry)
+        except UserError as error:
+            if failures is None:
+                raise
+            failures[listed.id] = str(error)
     return todo
 
 
@@ -79,6 +94,7 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
             and old is not None
             and old.sha256 is not None
             and old.note == _note(record)
+            and (old.arm, old.recipe) == (recipe.arm, _recipe_of(record))
         ):
             continue  # hashing hundreds of megabytes again would make a second run slow
         model, folder = _model_of(recipe)
@@ -91,6 +107,8 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
                 intermediate=recipe.intermediate,
                 size=recipe.size,
                 seed=recipe.seed,
+                arm=recipe.arm,
+                recipe=_recipe_of(record),
                 targets={target: plan.train for target, plan in recipe.targets.items()},
                 baseline=recipe.baseline,
                 sha256=sha256_of_folder(workspace.manifest.parent / folder),
@@ -117,23 +135,130 @@ def refuse_foreign(recipes: Sequence[Recipe], present: set[str], workspace: Work
 
 
 def is_trained(recipe: Recipe, folder: Path) -> bool:
+    """Whether `folder` is the recipe's checkpoint, by the content of its units; False where it, or a target's head, is not there.
+
+    A phase whose precision is `auto` may have been trained on another kind of device. Raises `UserError` for a folder that is
+    something else.
+    """
+    from xscale.training.units import ENCODER, checkpoint_record, digests_of
+
     if not folder.is_dir():
         return False
-    try:
-        record = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-        digest, stored = record["digest"], record["recipe"]
-    except (OSError, ValueError, KeyError, TypeError):
+    record = checkpoint_record(folder)
+    if record is None or not isinstance(record.get("recipe"), dict):
         raise UserError(
             f"{folder}: not a checkpoint of xscale, or damaged (no usable recipe.json); move it away"
-        ) from None
-    if digest != recipe.digest():
-        now = recipe.model_dump()
-        changed = [name for name in now if now[name] != stored.get(name)]
-        raise UserError(
-            f"{folder}: trained with another recipe ({', '.join(changed) or 'of another version'} differ); give the "
-            "experiment a new name, or delete that folder to train it again"
         )
-    return True
+    made = record.get("units")
+    if not isinstance(made, dict):
+        _refuse_other_fields(recipe, record, folder)
+        return True  # of version 0.1
+    for precision in _precisions():
+        wanted = digests_of(recipe, precision)
+        heads = [part for part in wanted if part != ENCODER]
+        if all(made.get(part, wanted[part]) == wanted[part] for part in wanted):
+            return (
+                all(part in made and (folder / part).is_dir() for part in heads)
+                or record.get("weights") == DROPPED
+            )
+    raise UserError(_trained_otherwise(recipe, record, folder))
+
+
+def is_dropped(folder: Path) -> bool:
+    """Whether the weights of a checkpoint were dropped after its evaluation (`keep: predictions`)."""
+    from xscale.training.units import checkpoint_record
+
+    return (checkpoint_record(folder) or {}).get("weights") == DROPPED
+
+
+def drop_weights(folder: Path) -> None:
+    """Leave of a checkpoint its record and card, and remove the units that no other checkpoint links to."""
+    from xscale.training.units import UNITS, checkpoint_record, drop_unit
+
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        record = checkpoint_record(folder)
+        if record is None or not isinstance(record.get("units"), dict) or record.get("weights") == DROPPED:
+            return
+        text = json.dumps(record | {"weights": DROPPED}, indent=2, ensure_ascii=False)
+        write_text(folder / "recipe.json", text + "\n")
+        for part, digest in record["units"].items():
+            if (folder / part).is_dir():
+                refuse_link(folder / part)
+                shutil.rmtree(folder / part)
+            if (folder.parent / UNITS / digest).is_dir():
+                drop_unit(folder.parent, digest)
+
+
+def _precisions() -> list[Callable[[str], str]]:
+    """This device's, where it can be told, then the others, for phases that do not ask for one."""
+
+    def other(precision: str) -> Callable[[str], str]:
+        return lambda asked: precision if asked == "auto" else asked
+
+    from xscale.training.phases import precision_here
+
+    here = precision_here()
+
+    def careful(asked: str) -> str:
+        try:
+            return here(asked)
+        except UserError:  # asked for what this device has no units for
+            return asked
+
+    return [careful, *map(other, ("fp32", "bf16", "fp16"))]
+
+
+def _trained_otherwise(recipe: Recipe, record: Mapping[str, Any], folder: Path) -> str:
+    now, then = recipe.model_dump(mode="json"), record["recipe"]
+    apart = {"id", "arm", "data", "baseline", "own_files"}
+    changed = [name for name in now if name not in apart and now[name] != then.get(name)]
+    what = ", ".join(changed) or "the base or the rows of its data"
+    return (
+        f"{folder}: trained with another recipe ({what} differ); give the experiment a new name (what is equal is not "
+        "trained again), or delete that folder to train it again"
+    )
+
+
+def _refuse_other_fields(recipe: Recipe, record: Mapping[str, Any], folder: Path) -> None:
+    """Version 0.1 had no units: its fields count, as far as it had them."""
+    now, then = recipe.model_dump(mode="json"), dict(record["recipe"])
+    for name in ("id", "data", "baseline", *(() if recipe.size else ("intermediate", "mixing", "masked_lm"))):
+        then.pop(name, None)
+    phases = then.pop("phases", {})
+    same = all(now.get(name) == value for name, value in then.items())
+    for name, phase in now["phases"].items():
+        same = same and all(phase.get(field) == value for field, value in phases.get(name, {}).items())
+    if not same:
+        raise UserError(_trained_otherwise(recipe, record, folder))
+
+
+def refuse_mixing(recipes: Sequence[Recipe], todo: Sequence[Recipe], workspace: Workspace) -> None:
+    """Raise `UserError` where what is to be trained would not be comparable with what is there: another precision (`auto` on
+    another kind of device), or rows drawn as version 0.1 drew them."""
+    from xscale.training.phases import precision_here
+    from xscale.training.units import checkpoint_record
+
+    if not todo:
+        return
+    here = precision_here()
+    missing = {recipe.id for recipe in todo}
+    for recipe in recipes:
+        record = checkpoint_record(workspace.checkpoints / recipe.id)
+        if recipe.id in missing or record is None:
+            continue
+        if "units" not in record:
+            raise UserError(
+                f"{workspace.checkpoints / recipe.id}: trained by xscale 0.1, which drew other rows; what is missing would not "
+                f"be comparable with it: give the experiment a new name, or evaluate what is there: xscale eval {recipe.id}"
+            )
+        for phase in record.get("phases", []):
+            asked = recipe.phases[phase["phase"]].precision if phase.get("phase") in recipe.phases else "fp32"
+            if asked == "auto" and phase.get("precision") != here("auto"):
+                raise UserError(
+                    f"{workspace.checkpoints / recipe.id}: trained in {phase.get('precision')}, this device trains in "
+                    f"{here('auto')}; one ladder would have both: go on with the same kind of device, or set `precision` in "
+                    "`training` under a new name"
+                )
 
 
 def is_evaluated(entry: Entry, chosen: Selection, source: str, workspace: Workspace) -> bool:
@@ -160,13 +285,20 @@ def _model_of(recipe: Recipe) -> tuple[str, str]:
     return LOCAL_MODEL, f"{CHECKPOINTS}/{recipe.id}"
 
 
+def _recipe_of(record: Mapping[str, Any]) -> str | None:
+    """The digest of everything but size and seed; version 0.1 had none."""
+    return str(record["digest"]) if "units" in record else None
+
+
 def _note(record: dict[str, Any]) -> str:
     """What the manifest says of a checkpoint of ours: its recipe, its intermediate rows, how updates were counted, which
     step of a target's training was kept (none: the last, unscored)."""
     phases = [phase for phase in record["phases"] if phase["phase"] == "intermediate"]
     rows = "+".join(phase["rows_sha256"][:12] for phase in phases)
     recipe = record["recipe"]
-    how = f"updates: {recipe['phases']['intermediate']['updates']}, step: {recipe['development']['choose']}"
+    phase = recipe["phases"].get("intermediate")
+    updates = f"updates: {phase['updates']}, " if phase else ""
+    how = f"{updates}step: {recipe['development']['choose']}"
     return f"recipe {record['digest'][:12]}{f', rows {rows}' if rows else ''}, {how}"
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from xscale.errors import UserError
-from xscale.experiment import RECIPES, Recipe, find_experiment, phases, plan, read_experiment
+from xscale.experiment import RECIPES, find_experiment, phases, plan, read_experiment
 
 BASIC: dict[str, Any] = {
     "name": "test",
@@ -56,7 +56,11 @@ def test_sizes_differ_in_size_alone(tmp_path: Path) -> None:
     for seed in (1, 2):
         ladder = [recipe for recipe in recipes if recipe.seed == seed]
         rest = [recipe.model_dump(exclude={"id", "size", "baseline"}) for recipe in ladder]
-        assert rest[0] == rest[1] == rest[2]
+        assert rest[1] == rest[2]
+        own = {"arm", "phases"}  # the baseline is of no arm and has no intermediate phase
+        assert [{k: v for k, v in one.items() if k not in own} for one in rest[:1]] == [
+            {k: v for k, v in one.items() if k not in own} for one in rest[1:2]
+        ]
         assert [recipe.baseline for recipe in ladder] == [None, ladder[0].id, ladder[0].id]
 
 
@@ -66,35 +70,6 @@ def test_the_step_is_chosen_as_the_recipe_says_unless_the_file_does(tmp_path: Pa
 
     assert [choose(recipe=name) for name in ("laptop", "paper", "xtreme")] == ["none", "best", "best"]
     assert choose(recipe="paper", development={"choose": "last"}) == "last"
-
-
-def test_a_digest_changes_with_what_is_trained_and_not_with_the_order_of_fields(tmp_path: Path) -> None:
-    first = plan(read(tmp_path), "bundled")[1]
-    again = Recipe.model_validate_json(first.model_dump_json())
-    assert again.digest() == first.digest()
-    assert Recipe(**dict(reversed(list(first.model_dump().items())))).digest() == first.digest()
-    changes: list[dict[str, Any]] = [
-        {"training": {"xnli": {"epochs": 4}}},
-        {"lora": {"rank": 4}},
-        {"development": {"choose": "best"}},
-        {"intermediate": ["mnli", "snli"]},
-        {"masked_lm": {"texts": "x"}},
-    ]
-    digests = {plan(read(tmp_path, **change), "bundled")[1].digest() for change in changes}
-    assert len(digests | {first.digest()}) == len(changes) + 1
-
-
-def test_another_text_under_the_same_name_is_another_recipe(tmp_path: Path) -> None:
-    own = tmp_path / "mine.jsonl"
-    tasks = {"mine": {"file": str(own), "head": "pair_classification"}}
-
-    def digest(text: str) -> str:
-        own.write_text(text)
-        return plan(read(tmp_path, intermediate="mine", tasks=tasks), "bundled")[1].digest()
-
-    before = digest('{"text1": "a", "label": 0}\n')
-    assert digest('{"text1": "a", "label": 1}\n') != before
-    assert digest('{"text1": "a", "label": 0}\n') == before
 
 
 @pytest.mark.parametrize(

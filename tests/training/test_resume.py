@@ -90,13 +90,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(
     resumed = 0
     for _ in range(3):
         process = start(base, tmp_path)
-        begun = tmp_path / "checkpoints" / ".tiny.training" / "progress.json"
-        while not begun.exists() and process.poll() is None:
+        while not begun(tmp_path) and process.poll() is None:
             time.sleep(0.01)
         time.sleep(seconds * chance.uniform(0.05, 0.7))
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-        resumed += begun.exists()
+        resumed += begun(tmp_path)
         if (tmp_path / "checkpoints" / "tiny").exists():
             break
     assert resumed, "no kill met a training at work"
@@ -105,8 +104,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(
     assert_nothing_is_left(tmp_path / "checkpoints")
 
 
+def begun(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob(".units/*"))
+
+
 def assert_nothing_is_left(checkpoints: Path) -> None:
-    assert {path.name for path in checkpoints.iterdir()} - {".shared"} == {"tiny"}
+    assert {path.name for path in checkpoints.iterdir()} - {".shared", ".units", ".tiny.lock"} == {"tiny"}
+    units = json.loads((checkpoints / "tiny" / "recipe.json").read_text())["units"]
+    assert {p.name for p in (checkpoints / ".units").iterdir() if p.is_dir()} == set(units.values())
     inside = {path.name for path in (checkpoints / "tiny").iterdir()}
     assert inside == {"encoder", "xnli", "xcopa", "recipe.json", "README.md"}
 
@@ -198,4 +203,6 @@ def test_training_twice_gives_the_same_weights_and_another_seed_others(base: Pat
     assert sha256_of_folder(first) == sha256_of_folder(second) != sha256_of_folder(other)
     weights = load_file(first / "xnli" / "model-00001-of-00001.safetensors")
     assert any("classifier" in name for name in weights)
-    assert json.loads((first / "recipe.json").read_text())["digest"] == make_recipe(base).digest()
+    one, three = (json.loads((folder / "recipe.json").read_text()) for folder in (first, other))
+    assert one["digest"] == three["digest"]  # of everything but size and seed
+    assert not set(one["units"].values()) & set(three["units"].values())

@@ -33,6 +33,14 @@ ExperimentArgument = Annotated[
         help="an experiment file, or the name of one that comes with xscale", metavar="EXPERIMENT"
     ),
 ]
+ArmOption = Annotated[
+    list[str] | None,
+    typer.Option("--arm", help="only this arm (and the baseline); may be given again", metavar="NAME"),
+]
+SizeOption = Annotated[
+    list[int] | None,
+    typer.Option("--size", min=0, help="only this size (and the baseline); may be given again"),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
 
 
@@ -78,11 +86,14 @@ def run(
             "--address", help="of an existing Ray cluster; RAY_ADDRESS, or this machine, without it"
         ),
     ] = None,
+    arm: ArmOption = None,
+    size: SizeOption = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train, register and evaluate an experiment's ladder, and show the leaderboard. Does only what is missing."""
     from xscale import pipeline
+    from xscale.evaluation.processes import is_first_process
     from xscale.experiment import find_experiment, read_experiment
     from xscale.progress import say
     from xscale.workspace import Workspace
@@ -91,9 +102,13 @@ def run(
     path = find_experiment(experiment)
     loaded = read_experiment(path)
     if dry_run:
-        _print_plan(pipeline.work_left(loaded, data, work))
+        _print_plan(pipeline.work_left(loaded, data, work, arms=arm or (), sizes=size or ()))
         return
-    entries = pipeline.run(loaded, data, work, _executor(executor, address, loaded))
+    entries = pipeline.run(
+        loaded, data, work, _executor(executor, address, loaded), arms=arm or (), sizes=size or ()
+    )
+    if not is_first_process():
+        return  # of several processes one shows the board
     leaderboard.print_board(manifest, [entry.id for entry in entries])
     say(
         f"checkpoints: {work.checkpoints}/   predictions and lm_eval's results: {work.results}/   manifest: {manifest}"
@@ -107,6 +122,8 @@ def run(
 def train(
     experiment: ExperimentArgument = "first-run",
     data: DataOption = None,
+    arm: ArmOption = None,
+    size: SizeOption = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -118,9 +135,11 @@ def train(
     loaded = read_experiment(find_experiment(experiment))
     work = Workspace(manifest)
     if dry_run:
-        _print_plan([line for line in pipeline.work_left(loaded, data, work) if line.startswith("train")])
+        left = pipeline.work_left(loaded, data, work, arms=arm or (), sizes=size or ())
+        _print_plan([line for line in left if not line.startswith("evaluate")])
         return
-    pipeline.train(plan(loaded, pipeline.experiment_source(loaded, data)), work)
+    recipes = plan(loaded, pipeline.experiment_source(loaded, data), arm or (), size or ())
+    pipeline.train(recipes, work, keep="heads" if loaded.keep == "heads" else "all")
 
 
 @app.command(

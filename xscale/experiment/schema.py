@@ -148,8 +148,56 @@ class Evaluation(BaseModel):
     )
 
 
+def _some_task(value: str | list[str]) -> str | list[str]:
+    if isinstance(value, list) and (not value or len(set(value)) != len(value)):
+        raise ValueError(f"one task or a list of different tasks is expected, not {value}")
+    return value
+
+
+Tasks = Annotated[str | list[str], AfterValidator(_some_task)]
+
+
+def _ascending(value: list[int]) -> list[int]:
+    if any(a >= b for a, b in pairwise(value)):
+        raise ValueError(f"sizes must ascend without repetition, not {value}; write {sorted(set(value))}")
+    return value
+
+
+class Arm(BaseModel):
+    """What the intermediate phase is; nothing else differs between the arms of an experiment."""
+
+    model_config = strict
+
+    intermediate: Tasks = Field(
+        description="intermediate task, or several; <task>@<language> is its translation"
+    )
+    sizes: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_ascending)] | None = Field(
+        default=None,
+        min_length=1,
+        description="the experiment's when left out; all arms share the baseline, size 0",
+    )
+    mixing: Mixing | None = Field(default=None, description="the experiment's when left out")
+    masked_lm: MaskedLM | None = None
+    training: dict[str, Any] = Field(
+        default_factory=dict,
+        description="fields of the recipe's intermediate phase to change, in this arm only",
+    )
+
+
+class Question(BaseModel):
+    """What is tested, fixed before anyone looks: deltas of all arms, sizes and these targets on this subset are one family;
+    everything else the leaderboard shows is exploratory."""
+
+    model_config = strict
+
+    subset: str = "ood"
+    targets: list[TargetName] | None = Field(
+        default=None, min_length=1, description="all of the experiment's when left out"
+    )
+
+
 class Experiment(BaseModel):
-    """One ladder: base, intermediate task, sizes, seeds, targets."""
+    """Arms, each a ladder of sizes over one baseline; base, seeds and targets are the same for all."""
 
     model_config = strict
 
@@ -161,9 +209,14 @@ class Experiment(BaseModel):
         None, description="a file with languages or targets of your own (docs/languages.md)"
     )
     base: str = Field(min_length=1)
-    intermediate: str | list[str] = Field(
-        description="intermediate task, or several; <task>@<language> is its translation"
+    intermediate: Tasks | None = Field(
+        default=None,
+        description="intermediate task, or several, where there is one arm; <task>@<language> is its translation",
     )
+    arms: dict[str, Arm] | None = Field(
+        default=None, min_length=1, description="instead of `intermediate`: arms by name, a ladder each"
+    )
+    question: Question = Field(default_factory=Question)
     objective: Literal["heads", "causal_lm"] = Field(
         default="heads",
         description="heads: encoders, a head for each task; causal_lm: the base is a causal language model, trained on the "
@@ -187,6 +240,11 @@ class Experiment(BaseModel):
         default_factory=dict, description="your own training sets, by the name they have here"
     )
     evaluation: dict[TargetName, Evaluation] = Field(default_factory=dict)
+    keep: Literal["predictions", "heads", "all"] = Field(
+        default="all",
+        description="what stays of a checkpoint on the disk: all; heads: without the encoder; predictions: only its results "
+        "and its record, once it is evaluated",
+    )
     resources: dict[Literal["train", "evaluate"], Resources] = Field(
         default_factory=dict, description="what one job takes on a cluster (--executor ray)"
     )
@@ -204,22 +262,25 @@ class Experiment(BaseModel):
     def _usable_name(cls, value: str) -> str:
         return check_id(value)
 
-    @field_validator("intermediate")
-    @classmethod
-    def _some_task(cls, value: str | list[str]) -> str | list[str]:
-        if isinstance(value, list) and (not value or len(set(value)) != len(value)):
-            raise ValueError(f"one task or a list of different tasks is expected, not {value}")
-        return value
-
     @field_validator("sizes")
     @classmethod
-    def _ascending(cls, value: list[int]) -> list[int]:
-        if any(a >= b for a, b in pairwise(value)):
-            raise ValueError(f"sizes must ascend without repetition, not {value}; write {sorted(set(value))}")
+    def _from_zero(cls, value: list[int]) -> list[int]:
+        _ascending(value)
         if value[0] != 0:
             raise ValueError(
                 f"sizes must begin with 0, the baseline that the others are compared with; write {[0, *value]}"
             )
+        return value
+
+    @field_validator("arms")
+    @classmethod
+    def _usable_arms(cls, value: dict[str, Arm] | None) -> dict[str, Arm] | None:
+        for name in value or {}:
+            check_id(name)
+        lowered = [name.lower() for name in value or {}]
+        for name in value or {}:
+            if lowered.count(name.lower()) > 1:
+                raise ValueError(f"{name!r}: two arms differ in case only; rename one")
         return value
 
     @field_validator("seeds")
@@ -243,7 +304,9 @@ class Experiment(BaseModel):
                 raise ValueError(
                     f"training: unknown phase {name!r}; known here: intermediate, {', '.join(self.targets)}"
                 )
-        phases(self)
+        self._check_arms()
+        for arm in arms_of(self).values():
+            phases(self, arm)
         self._check_objective()
         for target, evaluation in self.evaluation.items():
             if target not in self.targets:
@@ -260,6 +323,17 @@ class Experiment(BaseModel):
                     )
         return self
 
+    def _check_arms(self) -> None:
+        if (self.intermediate is None) == (self.arms is None):
+            raise ValueError("give either `intermediate` (one arm) or `arms`")
+        if self.arms is not None and self.masked_lm is not None:
+            raise ValueError("masked_lm: with `arms` each says its own; write it below the arms that have it")
+        for target in self.question.targets or ():
+            if target not in self.targets:
+                raise ValueError(
+                    f"question.targets: {target!r} is not among the targets ({', '.join(self.targets)})"
+                )
+
     def _check_objective(self) -> None:
         for target, plan in self.targets.items():
             if self.objective == "heads" and not plan.train:
@@ -268,12 +342,28 @@ class Experiment(BaseModel):
                 raise ValueError(
                     f"targets.{target}.train: with objective: causal_lm nothing is fine-tuned on; write []"
                 )
-        if self.objective == "causal_lm" and self.masked_lm is not None:
-            raise ValueError("objective: causal_lm: masked_lm is for encoders; leave it out")
+        for arm in arms_of(self).values() if self.objective == "causal_lm" else ():
+            if arm.masked_lm is not None:
+                raise ValueError("objective: causal_lm: masked_lm is for encoders; leave it out")
+            phase = phases(self, arm)["intermediate"]
+            if phase.freeze != "nothing" or phase.freeze_layers:
+                raise ValueError(
+                    "objective: causal_lm: freezing is for encoders; write training: {intermediate: {freeze: nothing}}"
+                )
 
 
-def phases(experiment: Experiment) -> dict[str, Phase]:
-    """The recipe's phases with the experiment's changes. Raises ValueError for an unknown field or wrong value."""
+def arms_of(experiment: Experiment) -> dict[str, Arm]:
+    """The arms by name; `intermediate` at the top is one arm, named after its tasks."""
+    if experiment.arms is not None:
+        return experiment.arms
+    assert experiment.intermediate is not None
+    tasks = experiment.intermediate
+    name = tasks if isinstance(tasks, str) else "+".join(tasks)
+    return {name: Arm(intermediate=tasks, masked_lm=experiment.masked_lm)}
+
+
+def phases(experiment: Experiment, arm: Arm | None = None) -> dict[str, Phase]:
+    """The recipe's phases with the changes of experiment and arm. Raises ValueError for an unknown field or wrong value."""
     result = {}
     for name in ("intermediate", *experiment.targets):
         phase = name if name == "intermediate" else get_target(name).head
@@ -281,6 +371,8 @@ def phases(experiment: Experiment) -> dict[str, Phase]:
         if experiment.recipe == "xtreme" and "large" in experiment.base.lower():
             fields["learning_rate"] = XTREME_LARGE_LEARNING_RATE
         fields |= experiment.training.get(name, {})
+        if name == "intermediate" and arm is not None:
+            fields |= arm.training
         try:
             result[name] = Phase.model_validate(fields)
         except ValidationError as error:

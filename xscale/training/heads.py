@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
@@ -95,6 +96,21 @@ def model_with_head(
             f"base {pretrained!r}: no {head} model of it can be made ({str(error).splitlines()[0]}); "
             f"{'a' if head == 'causal_lm' else 'an'} {kind} that transformers' auto classes know is needed"
         ) from None
+
+
+def has_head(config: Any, head: Head) -> bool:
+    """Whether transformers has that head for the architecture."""
+    return type(config) in _MODEL_CLASSES[head]._model_mapping
+
+
+def encoder_of(pretrained: str, seed: int, dropout: float | None) -> PreTrainedModel:
+    """The whole base without a head, with its own pooler; where it has none, with one that depends on `seed` alone."""
+    torch.manual_seed(seed)
+    config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
+    extra = {n: dropout for n in _DROPOUT_FIELDS if dropout is not None and hasattr(config, n)}
+    return AutoModel.from_pretrained(
+        pretrained, dtype=torch.float32, trust_remote_code=False, use_safetensors=True, **extra
+    )
 
 
 def share_encoder(model: PreTrainedModel, other: PreTrainedModel) -> None:

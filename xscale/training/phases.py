@@ -1,35 +1,38 @@
-"""One recipe, trained: base -> intermediate task -> each target, written as one checkpoint folder.
+"""One recipe, trained: base -> intermediate task -> each target. Each piece is a unit, made once; the checkpoint links to them.
 
-checkpoints/<id>/encoder/   the encoder after the intermediate phase
+checkpoints/<id>/encoder/   the encoder after the intermediate phase: the whole base with its own pooler (none at size 0)
 checkpoints/<id>/xnli/      the encoder with its fine-tuned head; likewise xcopa/
 checkpoints/<id>/recipe.json
 checkpoints/<id>/README.md  model card
-
-While it is trained, all of this grows in checkpoints/.<id>.training/, with the state that a killed run goes on from; the
-folder gets its name when everything is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import platform
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from harness_tasks.targets import get_target
 from xscale.adapters import save_adapters, with_adapters
-from xscale.base_models import resolve_base
+from xscale.base_models import base_content, resolve_base
 from xscale.encoding import takes_token_types
 from xscale.errors import UserError
 from xscale.experiment import Recipe
@@ -39,7 +42,16 @@ from xscale.progress import console, progress, say
 from xscale.tokenizer_files import published_tokenizer
 from xscale.training.card import model_card
 from xscale.training.development import DevelopmentSet, development_set, other_languages, scoring_of
-from xscale.training.heads import encode, freeze, input_length, model_with_head, save_model, share_encoder
+from xscale.training.heads import (
+    encode,
+    encoder_of,
+    freeze,
+    has_head,
+    input_length,
+    model_with_head,
+    save_model,
+    share_encoder,
+)
 from xscale.training.loop import (
     STATE_FIELDS,
     Saving,
@@ -57,87 +69,306 @@ from xscale.training.samples import (
     target_samples,
     texts_sample,
 )
-from xscale.training.tasks import training_task
+from xscale.training.tasks import Head, training_task
 from xscale.training.tracking import start_trackers, trackers
 from xscale.training.trunk import cut
+from xscale.training.units import (
+    CAUSAL,
+    ENCODER,
+    MODEL,
+    UNIT,
+    UNITS,
+    Unit,
+    checkpoint_record,
+    digest_of,
+    drop_unit,
+    link_unit,
+    lock_of,
+    recipe_digest,
+    same_libraries,
+    unit_record,
+    units_of,
+    work_of_unit,
+)
 
 SAVE_SECONDS = 120.0
 _LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors")
-_STATE, _PROGRESS = "state.pt", "progress.json"
+_STATE = "state.pt"
+
+Keep = Literal["predictions", "heads", "all"]
+Begins = Callable[[str, str], None]  # told (part, digest) when a unit is begun
 
 
 @dataclass
 class _Run:
-    """What all phases of one recipe's training share."""
+    """What the phases of one unit's training share. `work`: where it grows; `encoder`: what a head starts from, None at size 0;
+    `record`: what was done."""
 
     recipe: Recipe
+    part: str
     work: Path
-    store: Path
+    shared: Path
     base: str
+    encoder: Path | None
     tokenizer: PreTrainedTokenizerBase
     accelerator: Accelerator
     save_seconds: float
-    record: dict[str, Any]
-    done: list[str]
+    record: dict[str, Any] = field(default_factory=lambda: {"phases": []})
 
 
-def train_recipe(recipe: Recipe, folder: Path, save_seconds: float = SAVE_SECONDS) -> dict[str, Any]:
-    """Train one recipe into `folder`, which appears whole or not at all; returns what `recipe.json` holds.
+def train_recipe(
+    recipe: Recipe,
+    folder: Path,
+    save_seconds: float = SAVE_SECONDS,
+    *,
+    keep: Keep = "all",
+    wait: bool = True,
+    begins: Begins = lambda part, digest: None,
+) -> dict[str, Any] | None:
+    """Make the units of a recipe that are not there, then the checkpoint `folder`, whole or not at all; returns what its
+    `recipe.json` holds.
 
-    A killed or failed training goes on from its last state, written every `save_seconds`. At most one training of a folder
-    may run at a time (hold a lock). Raises `UserError` when data, base model or sizes do not fit, or the disk is full.
+    A killed or failed training goes on from its last state, written every `save_seconds`. A unit that another process is making
+    is waited for; without `wait`, everything else is done and None is returned. With `keep` other than all the checkpoint has no
+    encoder, and its unit goes when the heads are there. Raises `UserError` when data, base model or sizes do not fit, or the
+    disk is full.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    start = time.monotonic()
-    accelerator = Accelerator(log_with=trackers() or None, project_dir=str(folder.parent.parent / "logs"))
-    start_trackers(accelerator, recipe)
-    console.quiet = not accelerator.is_main_process
-    base = resolve_base(recipe.base)
-    work = folder.with_name(f".{folder.name}.training")
-    key = {"digest": recipe.digest(), "libraries": {name: version(name) for name in _LIBRARIES}}
-    with disk_errors(work):
-        record, done = _resume_or_begin(work, key, recipe, accelerator)
-        run = _Run(
-            recipe,
-            work,
-            folder.parent / ".shared",
-            base,
-            load_tokenizer(base),
-            accelerator,
-            save_seconds,
-            record,
-            done,
+    console.quiet = not _is_first()
+    checkpoints = folder.parent
+    store = checkpoints / UNITS
+    with disk_errors(checkpoints):
+        for place in (checkpoints, store):
+            refuse_link(place)
+            place.mkdir(parents=True, exist_ok=True)
+        precision = precision_here()
+        units = units_of(recipe, precision)
+        digests = {part: digest_of(unit) for part, unit in units.items()}
+        make = partial(_make, recipe, units, digests, checkpoints, save_seconds, begins)
+        heads = [part for part in units if part != ENCODER]
+        taken = False
+        if ENCODER in units and (
+            keep == "all" or not _from_first(lambda: all(unit_record(store, digests[p]) for p in heads))
+        ):
+            taken = not _once(store, digests[ENCODER], wait, partial(make, ENCODER))
+        for part in () if taken else heads:
+            taken = not _once(store, digests[part], wait, partial(make, part)) or taken
+        if taken:
+            return None
+        record = _from_first(
+            lambda: _checkpoint(recipe, folder, digests, keep, recipe_digest(recipe, precision))
         )
-        for unit in ("encoder", *recipe.targets) if recipe.objective == "heads" else ("model",):
-            if unit in run.done:
-                continue
-            before = time.monotonic()
-            if unit == "model":
-                model = _train_causal(run)
+    return record
+
+
+def precision_here() -> Callable[[str], str]:
+    """What a phase's `precision` comes to on the device that this process trains on."""
+    return lambda asked: effective_precision(asked, _processes().device)
+
+
+def _make(
+    recipe: Recipe,
+    units: dict[str, Unit],
+    digests: dict[str, str],
+    checkpoints: Path,
+    save_seconds: float,
+    begins: Begins,
+    part: str,
+) -> None:
+    """Train one unit into the store; hold its lock."""
+    start = time.monotonic()
+    store, digest = checkpoints / UNITS, digests[part]
+    if _is_first():
+        begins(part, digest)
+    accelerator = Accelerator(log_with=trackers() or None, project_dir=str(checkpoints.parent / "logs"))
+    start_trackers(accelerator, recipe)
+    base = resolve_base(recipe.base)
+    work = work_of_unit(store, digest)
+    encoder = store / digests[ENCODER] / MODEL if ENCODER in digests and part != ENCODER else None
+    run = _Run(
+        recipe,
+        part,
+        work,
+        checkpoints / ".shared",
+        base,
+        encoder,
+        load_tokenizer(base),
+        accelerator,
+        save_seconds,
+    )
+    if accelerator.is_main_process:
+        refuse_link(work)
+        work.mkdir(exist_ok=True)
+        for left in work.glob(".*.part"):  # of a killed process
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    train = {ENCODER: _train_encoder, CAUSAL: _train_causal}.get(part, _train_target)
+    model = train(run)
+    if accelerator.is_main_process:
+        with whole_folder(work / MODEL) as temporary:
+            if recipe.lora is None or part == CAUSAL:
+                save_model(model, run.tokenizer, temporary, run.shared)
             else:
-                model = _train_encoder(run) if unit == "encoder" else _train_target(run, unit)
-            if accelerator.is_main_process:
-                _save(run, model, unit, round(time.monotonic() - before, 1))
-            accelerator.wait_for_everyone()
-            del model
-        if accelerator.is_main_process:
-            record["seconds"] = round(time.monotonic() - start, 1)
-            record["hardware"] = {
+                save_adapters(model, run.tokenizer, temporary, recipe.base)
+        record = {
+            "digest": digest,
+            "part": part,
+            "made_for": recipe.id,
+            "unit": units[part].model_dump(mode="json", exclude_defaults=True),
+            "seconds": round(time.monotonic() - start, 1),
+            "libraries": _libraries(),
+            "hardware": {
                 "device": str(accelerator.device),
                 "processes": accelerator.num_processes,
                 "cpus": os.cpu_count(),
                 "threads": torch.get_num_threads(),
                 "machine": platform.machine(),
-            }
-            _finish(work, folder, record)
-        accelerator.wait_for_everyone()
+            },
+            **run.record,
+        }
+        write_text(work / UNIT, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        (work / _STATE).unlink(missing_ok=True)
+        if (store / digest).exists():
+            shutil.rmtree(store / digest)  # it had no usable record
+        os.replace(work, store / digest)
+    accelerator.wait_for_everyone()
     if accelerator.trackers:
         accelerator.end_training()
+
+
+def _once(store: Path, digest: str, wait: bool, make: Callable[[], None]) -> bool:
+    """Make a unit unless it is there, under its lock; False where another run has the lock and we do not `wait`.
+
+    Of several processes that train together the first one holds the lock, and all do the same.
+    """
+    with contextlib.ExitStack() as held:
+
+        def look() -> str:
+            if unit_record(store, digest):
+                return "there"
+            try:
+                held.enter_context(_locked(lock_of(store, digest), wait))
+            except Timeout:
+                return "taken"
+            return "there" if unit_record(store, digest) else "missing"
+
+        found = _from_first(look)
+        if found == "missing":
+            make()
+        return bool(found != "taken")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[None]:
+    refuse_link(path)
+    with FileLock(path, timeout=-1 if wait else 0):
+        yield
+
+
+def _processes() -> PartialState:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return PartialState(cpu=True) if several and not torch.cuda.is_available() else PartialState()
+
+
+def _is_first() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _from_first(look: Callable[[], Any]) -> Any:
+    """What the first of several processes that train together finds, in all of them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return look()
+    _processes()
+    return broadcast_object_list([look() if _is_first() else None])[0]
+
+
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def _checkpoint(
+    recipe: Recipe, folder: Path, digests: dict[str, str], keep: Keep, recipe_sha: str
+) -> dict[str, Any]:
+    """Link the units into the checkpoint's folder; what is there with the same units stays as it is."""
+    store = folder.parent / UNITS
+    kept = {part: digest for part, digest in digests.items() if part != ENCODER or keep == "all"}
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        there = checkpoint_record(folder)
+        if (
+            there is not None
+            and there.get("units") == kept
+            and all((folder / part).is_dir() for part in kept)
+        ):
+            return there
+        made = {part: unit_record(store, digest) for part, digest in digests.items()}
+        record: dict[str, Any] = {
+            "recipe": recipe.model_dump(),
+            "digest": recipe_sha,
+            "base": base_content(recipe.base),
+            "units": kept,
+            "phases": [phase for unit in made.values() if unit for phase in unit["phases"]],
+            "made": {
+                part: {name: unit[name] for name in ("seconds", "libraries", "hardware")}
+                for part, unit in made.items()
+                if unit
+            },
+        }
+        looks = {part: unit["development"] for part, unit in made.items() if unit and "development" in unit}
+        if looks:
+            record["development"] = looks
+        record["seconds"] = round(sum(one["seconds"] for one in record["made"].values()), 1)
+        for part, one in record["made"].items():
+            others = same_libraries(one, _libraries())
+            if others:
+                say(f"{recipe.id}: {part} was made with {'; '.join(others)}; it is taken as it is")
+        with whole_folder(folder) as temporary:
+            for part, digest in kept.items():
+                link_unit(store, digest, temporary / part)
+            write_text(temporary / "recipe.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            write_text(temporary / "README.md", model_card(record))
+    if ENCODER in digests and keep != "all":
+        drop_unit(folder.parent, digests[ENCODER])
     return record
 
 
-def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
+def check_base(recipe: Recipe) -> None:
+    """Raise `UserError` for what can be known of the base before training: it cannot be loaded, has too few layers to freeze, no
+    such head, or peft is not installed."""
+    folder = resolve_base(recipe.base)
+    heads: list[Any] = [get_target(target).head for target in recipe.targets]
+    if recipe.objective == "causal_lm":
+        heads = ["causal_lm"]
+    elif recipe.size:
+        heads += [training_task(name, recipe.tasks).head for name in recipe.intermediate]
+        heads += ["masked_lm"] if recipe.masked_lm is not None else []
+    _check_base_once(
+        folder,
+        recipe.base,
+        tuple(dict.fromkeys(heads)),
+        max((phase.freeze_layers for phase in recipe.phases.values()), default=0),
+        recipe.lora is not None,
+    )
+
+
+@lru_cache(maxsize=64)
+def _check_base_once(folder: str, base: str, heads: tuple[Head, ...], freeze_layers: int, lora: bool) -> None:
+    if lora and importlib.util.find_spec("peft") is None:
+        raise UserError('lora: peft is not installed; pip install "xscale[lora]"')
+    load_tokenizer(folder, base)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    for head in heads:
+        if not has_head(config, head):
+            raise UserError(
+                f"base {base!r}: transformers has no {head.replace('_', ' ')} head for {config.model_type} models; choose "
+                "another base, or tasks that need another head"
+            )
+    layers = getattr(config, "num_hidden_layers", None)
+    if layers is not None and freeze_layers > layers:
+        raise UserError(f"freeze_layers: {freeze_layers} layers to freeze, {base!r} has {layers}")
+
+
+def load_tokenizer(pretrained: str, base: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a base model, which gives token types only if the model takes them. Raises `UserError` when it
     cannot be had.
     """
@@ -148,81 +379,14 @@ def load_tokenizer(pretrained: str) -> PreTrainedTokenizerBase:
         return tokenizer
     except (OSError, ValueError) as error:
         raise UserError(
-            f"base {pretrained!r}: cannot be loaded ({str(error).splitlines()[0]}); check the name, the network, "
+            f"base {base or pretrained!r}: cannot be loaded ({str(error).splitlines()[0]}); check the name, the network, "
             "or give a local folder as ./path"
         ) from None
-
-
-def _resume_or_begin(
-    work: Path, key: dict[str, Any], recipe: Recipe, accelerator: Accelerator
-) -> tuple[dict[str, Any], list[str]]:
-    """The record and the finished parts of an earlier training of the same recipe with the same libraries, or none."""
-    record: dict[str, Any] = {
-        "recipe": recipe.model_dump(),
-        "digest": key["digest"],
-        "libraries": key["libraries"],
-        "phases": [],
-    }
-    done: list[str] = []
-    try:
-        stored = json.loads((work / _PROGRESS).read_text(encoding="utf-8"))
-        if stored["key"] == key:
-            record, done = stored["record"], stored["done"]
-        usable = bool(stored["key"] == key)
-    except (OSError, ValueError, KeyError, TypeError):
-        usable = False
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        refuse_link(work)
-        if not usable:
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True, exist_ok=True)
-            _write_progress(work, key, record, done)
-        for left in work.glob(".*.part"):  # of a killed process
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
-    return record, done
-
-
-def _write_progress(work: Path, key: dict[str, Any], record: dict[str, Any], done: list[str]) -> None:
-    text = json.dumps({"key": key, "record": record, "done": done}, ensure_ascii=False)
-    write_text(work / _PROGRESS, text + "\n")
-
-
-def _save(run: _Run, model: PreTrainedModel, unit: str, seconds: float) -> None:
-    """Write a finished part, then say so, then drop its state: killed in between, the part is only made again."""
-    with whole_folder(run.work / unit) as temporary:
-        if run.recipe.lora is None or run.recipe.objective == "causal_lm":
-            save_model(model, run.tokenizer, temporary, run.store)
-        else:
-            save_adapters(model, run.tokenizer, temporary, run.recipe.base)
-    run.done.append(unit)
-    key = {"digest": run.record["digest"], "libraries": run.record["libraries"]}
-    _write_progress(run.work, key, run.record, run.done)
-    (run.work / _STATE).unlink(missing_ok=True)
-
-
-def _finish(work: Path, folder: Path, record: dict[str, Any]) -> None:
-    write_text(work / "recipe.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    write_text(work / "README.md", model_card(record))
-    (work / _STATE).unlink(missing_ok=True)
-    (work / _PROGRESS).unlink(missing_ok=True)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(work, folder)
 
 
 def _train_encoder(run: _Run) -> PreTrainedModel:
     recipe, phase = run.recipe, run.recipe.phases["intermediate"]
     seed = _phase_seed(recipe.seed, "intermediate")
-    if not recipe.size:
-        task = training_task(recipe.intermediate[0], recipe.tasks)
-        labels = task.labels or ("0", "1")
-        model = model_with_head(run.base, task.head, labels, seed, phase.dropout)
-        if recipe.lora is not None:
-            return with_adapters(model, recipe.lora, seed)
-        freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
-        return model.base_model
     samples = intermediate_samples(recipe)
     if recipe.lora is not None:
         (sample,) = samples
@@ -248,21 +412,21 @@ def _train_encoder(run: _Run) -> PreTrainedModel:
         freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
     by_sample = [models["masked_lm" if sample is masked else sample.task.family] for sample in samples]
     _train_on(run, "intermediate", 0, samples, by_sample)
-    return whole.base_model
+    encoder = encoder_of(run.base, seed, phase.dropout)
+    share_encoder(whole, encoder)
+    freeze(encoder, phase.freeze == "embeddings", phase.freeze_layers)
+    return encoder
 
 
 def _train_causal(run: _Run) -> PreTrainedModel:
-    """A causal language model after training on the intermediate tasks' prompts."""
-    recipe, phase = run.recipe, run.recipe.phases["intermediate"]
+    """A causal language model after training on the intermediate tasks' prompts; at size 0 the base as it is."""
+    recipe = run.recipe
+    if not recipe.size:
+        return model_with_head(run.base, "causal_lm", (), 0, None)
+    phase = recipe.phases["intermediate"]
     model = model_with_head(
         run.base, "causal_lm", (), _phase_seed(recipe.seed, "intermediate"), phase.dropout
     )
-    if phase.freeze != "nothing" or phase.freeze_layers:
-        raise UserError(
-            "objective: causal_lm: freezing is for encoders; set training.intermediate.freeze: nothing"
-        )
-    if not recipe.size:
-        return model
     samples = [as_prompts(sample) for sample in intermediate_samples(recipe)]
     if recipe.lora is None:
         _train_on(run, "intermediate", 0, samples, [model] * len(samples))
@@ -275,16 +439,16 @@ def _train_causal(run: _Run) -> PreTrainedModel:
     return merged
 
 
-def _train_target(run: _Run, target: str) -> PreTrainedModel:
+def _train_target(run: _Run) -> PreTrainedModel:
+    target = run.part
     recipe, phase = run.recipe, run.recipe.phases[target]
     samples = target_samples(recipe, target)
     head, labels, seed = samples[0].task.head, samples[0].labels, _phase_seed(recipe.seed, target)
-    encoder = run.work / "encoder"
     if recipe.lora is not None:
         model = model_with_head(run.base, head, labels, seed, phase.dropout)
-        model = with_adapters(model, recipe.lora, seed, start=encoder)
+        model = with_adapters(model, recipe.lora, seed, start=run.encoder)
     else:
-        model = model_with_head(str(encoder), head, labels, seed, phase.dropout)
+        model = model_with_head(str(run.encoder or run.base), head, labels, seed, phase.dropout)
         freeze(model, phase.freeze == "embeddings", phase.freeze_layers)
     state = _stored_state(run, target)
     begin = state["stage"] if state else 0
@@ -370,7 +534,7 @@ def _train_on(
             made["rows_also_intermediate"] = rows_in_common(sample, before)
         run.record["phases"].append(made | {"precision": precision, "seconds": seconds})
     if looks:
-        run.record.setdefault("development", {})[name] = development_record(
+        run.record["development"] = development_record(
             recipe.development.choose, outcome, len(plan), looks[0], recipe.development.validation_rows
         )
 
@@ -391,7 +555,8 @@ def _development_sets(run: _Run, target: str) -> list[DevelopmentSet]:
 def _saving(run: _Run, name: str, stage: int) -> Saving:
     def write(state: State) -> None:
         with whole_file(run.work / _STATE) as temporary:
-            torch.save(state | {"unit": name, "stage": stage, "phases": run.record["phases"]}, temporary)
+            made = {"unit": name, "stage": stage, "phases": run.record["phases"], "libraries": _libraries()}
+            torch.save(state | made, temporary)
 
     return Saving(write, run.save_seconds)
 
@@ -403,11 +568,15 @@ def _stored_state(run: _Run, name: str, stage: int | None = None) -> State | Non
         return None
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
-        if not STATE_FIELDS | {"unit", "stage", "phases"} <= state.keys():
+        if not STATE_FIELDS | {"unit", "stage", "phases", "libraries"} <= state.keys():
             raise ValueError("a field is missing")
     except Exception as error:  # torch raises a dozen unrelated types for damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
         say(f"{run.recipe.id}: {path.name} is damaged ({reason}); {name} is trained from its start")
+        return None
+    others = same_libraries(state, _libraries())
+    if others:
+        say(f"{run.recipe.id}: the state is of {'; '.join(others)}; {name} is trained from its start")
         return None
     return state if state["unit"] == name and stage in (None, state["stage"]) else None
 

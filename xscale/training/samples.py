@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +20,8 @@ from xscale.training.leakage import Leaks, drop_leaks, evaluation_texts
 from xscale.training.prompts import prompt_of
 from xscale.training.tasks import Example, Loaded, TrainingTask, load_examples, training_task
 from xscale.training.texts import load_texts
+
+MASKED_LM = "masked_lm"
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def texts_sample(masked_lm: MaskedLM, recipe: Recipe) -> Sample:
     examples, leaks = load_texts(masked_lm, recipe.data)
     where = masked_lm.texts or f"{masked_lm.dataset} ({', '.join(masked_lm.configs)})"
     task = TrainingTask(
-        "masked_lm", (), (masked_lm.field,), "masked_lm", ("text",), lambda row, labels: None, "perplexity",
+        MASKED_LM, (), (masked_lm.field,), "masked_lm", ("text",), lambda row, labels: None, "perplexity",
         None, "not said", "not said", file=where,
     )  # fmt: skip
     return Sample(task, ("text",), examples, np.arange(len(examples)), len(examples), leaks)
@@ -177,12 +182,59 @@ def _drawn(
     return Sample(task, loaded.labels, loaded.examples, np.asarray(kept)[order], len(loaded.examples), leaks)
 
 
+def rows_of(sample: Sample, recipe: Recipe, answers: tuple[str, ...] | None = None) -> str:
+    """SHA-256 in hex of the sample's rows in their order, by content; `answers`: of the target whose numbers the labels have."""
+    if sample.task.name == MASKED_LM:
+        digests = _digests(sample.examples)
+    else:
+        task = training_task(sample.task.name, recipe.tasks)
+        digests = _row_digests(task, recipe.data, _stamp(task, recipe), answers)
+    return hashlib.sha256(digests[sample.order].tobytes()).hexdigest()
+
+
+def set_of(recipe: Recipe, name: str, answers: tuple[str, ...] | None = None) -> str:
+    """SHA-256 in hex of all usable rows of a set, by content."""
+    task = training_task(name, recipe.tasks)
+    _, kept, _ = _clean(recipe, name)
+    digests = _row_digests(task, recipe.data, _stamp(task, recipe), answers)
+    return hashlib.sha256(digests[np.asarray(kept)].tobytes()).hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _row_digests(
+    task: TrainingTask, source: str, stamp: str | None, answers: tuple[str, ...] | None
+) -> np.ndarray:
+    loaded, _, _ = _clean_cached(task, source, stamp)
+    if answers is not None:
+        loaded = with_answers(loaded, answers)
+    return _digests(loaded.examples)
+
+
+def _digests(examples: list[Example]) -> np.ndarray:
+    """BLAKE2b of each example, shape (rows, 16)."""
+    joined = b"".join(
+        hashlib.blake2b(
+            json.dumps([e.pairs, e.label, e.span, e.tags]).encode("utf-8", "surrogatepass"), digest_size=16
+        ).digest()
+        for e in examples
+    )
+    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 16)
+
+
+def _stamp(task: TrainingTask, recipe: Recipe) -> str | None:
+    """The content of a user's file, so that a changed one is read again."""
+    return recipe.own_files.get(str(Path(task.file).expanduser())) if task.file is not None else None
+
+
 def _clean(recipe: Recipe, name: str) -> tuple[Loaded, list[int], Leaks]:
-    return _clean_cached(training_task(name, recipe.tasks), recipe.data)
+    task = training_task(name, recipe.tasks)
+    return _clean_cached(task, recipe.data, _stamp(task, recipe))
 
 
 @lru_cache(maxsize=16)  # as many tasks as a mixture may have
-def _clean_cached(task: TrainingTask, source: str) -> tuple[Loaded, list[int], Leaks]:
+def _clean_cached(
+    task: TrainingTask, source: str, stamp: str | None = None
+) -> tuple[Loaded, list[int], Leaks]:
     """A task's examples, the numbers of those that are in no evaluation set, and what was dropped."""
     loaded = load_examples(task, source)
     language = task.name.partition("@")[2] or "en"
