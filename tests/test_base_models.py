@@ -133,7 +133,23 @@ def test_unknown_names_are_refused(tmp_path):
         resolve_base("embedded:xlm-r")
     with pytest.raises(UserError, match=r"config\.json"):
         resolve_base(str(tmp_path))
-    assert resolve_base("FacebookAI/xlm-roberta-base") == "FacebookAI/xlm-roberta-base"
+
+
+def test_a_hub_base_is_its_commit(tmp_path, monkeypatch):
+    """The folder that the hub's cache has for the present commit; only safetensors will do."""
+    from xscale import base_models
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "snapshots" / commit
+    folder.mkdir(parents=True)
+    asked = []
+    monkeypatch.setattr(base_models, "hub_folder", lambda *what: asked.append(what) or folder)
+    with pytest.raises(UserError, match=f"bert-base-multilingual-cased.: has no safetensors at {commit}"):
+        resolve_base("bert-base-multilingual-cased")
+    (folder / "model.safetensors").write_bytes(b"")
+    assert resolve_base("FacebookAI/xlm-roberta-base") == str(folder)
+    assert base_models.base_content("FacebookAI/xlm-roberta-base") == f"commit {commit}"
+    assert asked[-1] == ("FacebookAI/xlm-roberta-base", "main")
 
 
 def test_a_damaged_base_in_the_cache_is_built_again(tmp_path: Path) -> None:

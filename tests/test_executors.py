@@ -161,4 +161,4 @@ def test_one_training_by_two_processes(tmp_path: Path, monkeypatch: pytest.Monke
     recipe = plan(experiment, "bundled")[1]
     train_job(recipe.model_dump_json(), str(tmp_path / "checkpoints_manifest.json"), processes=2)
     record = json.loads((tmp_path / "checkpoints" / recipe.id / "recipe.json").read_text(encoding="utf-8"))
-    assert record["hardware"]["processes"] == 2
+    assert [made["hardware"]["processes"] for made in record["made"].values()] == [2, 2]

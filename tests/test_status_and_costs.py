@@ -68,12 +68,13 @@ def test_status_by_hand(workspace: Workspace) -> None:
         (workspace.checkpoints / name).mkdir(parents=True)
         (workspace.checkpoints / name / "recipe.json").write_text("{}")
     write_event(journal, "failed", kind="train", id="s-200-seed1", problem="the loss is nan")
-    write_event(journal, "started", kind="train", id="s-300-seed1")
+    write_event(journal, "started", kind="train", id="s-300-seed1", part="encoder", unit="ab12")
     write_event(journal, "progress", what="train s-300-seed1: intermediate on 300 of x", done=1, total=4)
     write_event(journal, "done", kind="evaluate", id="s-0-seed1", seconds=5)
     (workspace.results / "s-0-seed1").mkdir(parents=True)
     (workspace.results / "s-0-seed1" / "predictions.parquet").write_bytes(b"")
-    with FileLock(workspace.checkpoints / ".s-300-seed1.lock"):
+    (workspace.checkpoints / ".units").mkdir()
+    with FileLock(workspace.checkpoints / ".units" / ".ab12.lock"):
         found = jobs(workspace)
         states = {(job.kind, job.id): job.state for job in found}
         assert states == {
