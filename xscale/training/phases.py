@@ -424,6 +424,10 @@ def _train_causal(run: _Run) -> PreTrainedModel:
     if not recipe.size:
         return model_with_head(run.base, "causal_lm", (), 0, None)
     phase = recipe.phases["intermediate"]
+    if phase.freeze != "nothing" or phase.freeze_layers:
+        raise UserError(
+            "objective: causal_lm: freezing is for encoders; set training.intermediate.freeze: nothing"
+        )
     model = model_with_head(
         run.base, "causal_lm", (), _phase_seed(recipe.seed, "intermediate"), phase.dropout
     )
