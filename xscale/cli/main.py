@@ -285,11 +285,32 @@ def add(
     tell(f"added {len(entries)} to {manifest}; now: xscale eval {ids}".rstrip())
 
 
-@app.command("ls", short_help="List the manifest's entries", epilog="Example: xscale ls")
-def list_entries(manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
-    """List the manifest's entries and whether each has results."""
+@app.command(
+    "ls", short_help="List the manifest's entries, or languages", epilog="Example: xscale ls languages"
+)
+def list_entries(
+    what: Annotated[
+        str, typer.Argument(help="entries, or languages: those of the targets, with set, rows and licence")
+    ] = "entries",
+    target: leaderboard.TargetOption = None,
+    data: DataOption = None,
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+    targets_file: leaderboard.TargetsFileOption = None,
+) -> None:
+    """List the manifest's entries and whether each has results, or the languages of the targets."""
     from tabulate import tabulate
 
+    if what == "languages":
+        from xscale.cli.languages import language_lines
+
+        heads, lines, source = language_lines(target, data)
+        tell(tabulate(lines, headers=heads, disable_numparse=True))
+        tell(f"{len(lines)} languages; source: {source}")
+        return
+    if what != "entries":
+        from xscale.errors import UserError
+
+        raise UserError(f"ls {what}: entries or languages can be listed")
     from xscale.evaluation.predictions import PREDICTIONS
     from xscale.leaderboard.render import visible
     from xscale.manifest import read_manifest
