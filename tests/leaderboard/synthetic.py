@@ -15,6 +15,8 @@ from xscale.manifest import Entry
 
 LANGUAGES = ("de", "en", "sw", "tr")
 ANCHOR = "a" * 64
+SCORED = [("cluster", pa.int32()), ("numerator", pa.float64()), ("denominator", pa.float64())]
+COLUMNS = pa.schema([*SCHEMA, *[pa.field(*field) for field in SCORED if field[0] not in SCHEMA.names]])
 
 
 def entry(identity: str, **fields: Any) -> Entry:
@@ -75,18 +77,24 @@ def correlated(
 
 
 def table(parts: Mapping[str, tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]]) -> pa.Table:
-    """A prediction table: target -> languages, rows (n,), labels (n,), predictions (n, languages)."""
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    """A prediction table: target -> languages, rows (n,), labels (n,), predictions (n, languages).
+
+    Rows are their own clusters, since their answers are drawn independently of each other.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
     for target, (languages, rows, truth, predicted) in parts.items():
         for index, language in enumerate(languages):
             columns["target"] += [target] * len(rows)
             columns["task"] += [f"{target}_ood_{language}"] * len(rows)
             columns["language"] += [language] * len(rows)
             columns["row"] += rows.tolist()
+            columns["cluster"] += rows.tolist()
             columns["label"] += truth.tolist()
             columns["prediction"] += predicted[:, index].tolist()
+            columns["numerator"] += (truth == predicted[:, index]).astype(float).tolist()
+            columns["denominator"] += [1.0] * len(rows)
             columns["logprobs"] += [[-1.0, -1.0, -1.0]] * len(rows)
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=COLUMNS)
 
 
 def info(identity: str, languages: Mapping[str, Sequence[str]], **fields: Any) -> dict[str, Any]:
@@ -113,12 +121,17 @@ def predictions(
     languages: Sequence[str] = LANGUAGES,
     rows: np.ndarray | None = None,
     choices: int = 3,
+    clusters: np.ndarray | None = None,
     **fields: Any,
 ) -> Predictions:
     """Predictions of one target that are right exactly where `right` (rows, languages) says so."""
     numbers = np.arange(len(right)) if rows is None else rows
     truth = labels(int(numbers.max()) + 1, choices)[numbers]
     made = table({target: (languages, numbers, truth, answers(right, truth, choices))})
+    if clusters is not None:
+        where = made.schema.get_field_index("cluster")
+        column = pa.array(np.tile(clusters, len(languages)), pa.int32())
+        made = made.set_column(where, made.schema.field(where), column)
     return Predictions(made, info(identity, {target: languages}, **fields))
 
 
@@ -152,4 +165,4 @@ def store(folder: Path, made: Entry, stored: Predictions) -> None:
     """Write predictions where `load_results` looks for them."""
     path = folder / made.id / "predictions.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_predictions(path, stored.table, stored.info)
+    write_predictions(path, stored.table.select(SCHEMA.names), stored.info)

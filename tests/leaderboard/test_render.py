@@ -70,9 +70,15 @@ def test_a_model_without_intermediate_task_is_not_given_the_others() -> None:
 
 
 def test_intervals_deltas_and_stars_are_there() -> None:
-    text = render(board())
-    assert "baseline" in text and "ΔOOD" in text and "* " in text
+    results = [
+        result(made, correlated(240, 4, 0.45 + made.size / 1e4, 0.5, RNG, ITEM))
+        for made in ladder((0, 512, 2048), seeds=(0, 1, 2))
+    ]
+    text = render(board(results, seeds="mean"))
+    assert "baseline" in text and "ΔOOD" in text and "* " in text and "ΔOOD - ΔID" in text
     assert "[+" in text or "[-" in text
+    assert "over the 2 deltas of the question" in text
+    assert "* " not in render(board(results))
 
 
 def test_csv_has_a_line_a_checkpoint_and_table_with_shares() -> None:

@@ -8,6 +8,7 @@ from synthetic import correlated, entry, halves, ladder, result
 
 from xscale.leaderboard import scaling
 from xscale.leaderboard.bootstrap import Bootstrap
+from xscale.leaderboard.ladders import ladders
 from xscale.leaderboard.panels import build_panels
 
 SIZES = [256, 1024, 4096, 16384, 65536, 262144]
@@ -89,9 +90,10 @@ def test_a_curve_from_predictions() -> None:
     doublings = np.log2(SIZES)
     bootstrap = panel_of(
         {0: (0.40, 0.40)}
-        | {size: (0.25 + 0.022 * x, 0.30 + 0.011 * x) for size, x in zip(SIZES, doublings, strict=True)}
+        | {size: (0.25 + 0.022 * x, 0.30 + 0.011 * x) for size, x in zip(SIZES, doublings, strict=True)},
+        seeds=3,
     )
-    (found,) = scaling.ladders(bootstrap.panel)
+    (found,) = ladders(bootstrap.panel)
     assert list(found.sizes) == [0, *SIZES]
     curve = scaling.curve(bootstrap, found, "ood")
     assert curve.chosen == "log-linear"
@@ -112,8 +114,8 @@ def test_seeds_widen_a_curve_and_count_as_observations() -> None:
     truth = {size: (0.5, 0.5) for size in (0, 256, 1024, 4096)}
     one = panel_of(truth)
     several = panel_of(truth, seeds=3, noise=0.03)
-    single = scaling.curve(one, scaling.ladders(one.panel)[0], "ood")
-    curve = scaling.curve(several, scaling.ladders(several.panel)[0], "ood")
+    single = scaling.curve(one, ladders(one.panel)[0], "ood")
+    curve = scaling.curve(several, ladders(several.panel)[0], "ood")
     assert single.refused is not None and single.chosen is None
     assert curve.refused is None and len(curve.points[1].values) == 3
     widths = [c.points[1].acc.high - c.points[1].acc.low for c in (single, curve)]
@@ -122,7 +124,7 @@ def test_seeds_widen_a_curve_and_count_as_observations() -> None:
 
 def test_more_data_does_not_help_where_nothing_grows() -> None:
     bootstrap = panel_of({size: (0.5, 0.5 - 0.01 * i) for i, size in enumerate((0, 256, 1024, 4096))})
-    curve = scaling.curve(bootstrap, scaling.ladders(bootstrap.panel)[0], "ood")
+    curve = scaling.curve(bootstrap, ladders(bootstrap.panel)[0], "ood")
     assert curve.more_data is not None and math.isinf(curve.more_data.value)
     assert curve.significant_from is None
 
@@ -139,7 +141,7 @@ def test_factor_for_a_point_inverts_the_power_law() -> None:
 
 def test_a_group_of_languages_has_its_own_curve() -> None:
     bootstrap = panel_of({size: (0.5, 0.5) for size in (0, 256)}, rows=400)
-    curve = scaling.curve(bootstrap, scaling.ladders(bootstrap.panel)[0], "all", "unseen", ("sw",))
+    curve = scaling.curve(bootstrap, ladders(bootstrap.panel)[0], "all", "unseen", ("sw",))
     right = bootstrap.panel.correct[1, :, 2]
     assert curve.points[1].acc.value == pytest.approx(right.mean())
     assert curve.languages == ("sw",)
@@ -173,7 +175,7 @@ def test_one_baseline_serves_several_ladders() -> None:
     ]
     rng = np.random.default_rng(0)
     (panel,) = build_panels([result(made, rng.random((50, 4)) < 0.5) for made in entries], membership=halves)
-    found = scaling.ladders(panel)
+    found = ladders(panel)
     assert [(item.intermediate, list(item.sizes)) for item in found] == [
         (("snli",), [0, 8, 64]),
         (("qa",), [0, 8, 64]),

@@ -97,12 +97,15 @@ def rank_error(repeats: int, checkpoints: int, seed: int) -> float:
     rng = np.random.default_rng(seed)
     truth = 0.5 + 0.01 * np.arange(checkpoints)
     wrong = 0
+    counts, none, one = st.draw_counts(ROWS, 1_000, seed), np.zeros(checkpoints), np.ones(checkpoints)
     for _ in range(repeats):
         right = answers(np.broadcast_to(truth[None, :, None], (1, checkpoints, ROWS)), 0.5, rng, checkpoints)[
             0
         ]
         values = right.T / LANGUAGES
-        found = st.ranks(values.mean(axis=0), st.pairwise_p(values))
+        covariance = np.cov(st.bootstrap_means(values, counts))
+        means = values.mean(axis=0)
+        found = st.ranks(means, st.pairwise_p(means, covariance, none, none, one, ROWS))
         true_rank = checkpoints - np.arange(checkpoints)
         wrong += bool(((np.array(found.best) > true_rank) | (np.array(found.worst) < true_rank)).any())
     return wrong / repeats

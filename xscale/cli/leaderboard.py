@@ -62,6 +62,16 @@ def load(
     return build_panels(results, targets=targets, languages=languages), results
 
 
+def refuse_unknown_targets(panels: Sequence[Any], asked: Sequence[str] | None) -> None:
+    """Raise `UserError` for a target that no result has."""
+    from xscale.errors import UserError
+
+    there = sorted({panel.target for panel in panels})
+    for name in asked or ():
+        if there and name not in there:
+            raise UserError(f"no result has the target {name!r}; there are: {', '.join(there)}")
+
+
 def chosen(entries: list[Any], ids: Sequence[str] | None, manifest: Path) -> list[Any]:
     """The entries of those ids, all when there are none. Raises `UserError` for an id that is not there."""
     from xscale.errors import UserError
@@ -130,7 +140,8 @@ def board(
     from xscale.leaderboard.render import render
     from xscale.leaderboard.table import Filter, make_board
 
-    panels, results = load(manifest, ids, target, language)
+    panels, results = load(manifest, ids, None, language)
+    refuse_unknown_targets(panels, target)
     if check is not None:
         outcome = check_reference(panels, results, check)
         tell(render_check(outcome))
@@ -141,6 +152,7 @@ def board(
         sizes=tuple(size or ()),
         seeds=tuple(seed or ()),
         ids=tuple(ids or ()),
+        targets=tuple(target or ()),
     )
     shown = make_board(
         panels,

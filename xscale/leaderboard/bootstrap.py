@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,16 @@ class Estimate:
     high: float
 
 
+STAR_SEEDS = 3  # below this many training runs a difference has an interval and no star
+
+
 @dataclass(frozen=True)
 class Delta:
-    """A checkpoint less its baseline on the same rows.
+    """A checkpoint less its baseline on the same rows, or the mean of that over `seeds` training seeds.
 
-    `p` is two-sided, `p_holm` corrected for all deltas that the board shows. `reason` says why there is none.
+    `p` is two-sided; `p_holm` is corrected for the family that the question names, and NaN where the delta is
+    not of that family. `se` and `freedom` are the standard error and its degrees of freedom. `detectable` is
+    the least delta that would have been found four times in five. `reason` says why there is no delta.
     """
 
     value: float = float("nan")
@@ -35,16 +41,21 @@ class Delta:
     p_holm: float = float("nan")
     baseline: str | None = None
     reason: str | None = None
+    seeds: int = 0
+    se: float = float("nan")
+    freedom: float = float("nan")
+    detectable: float = float("nan")
+    same: bool = False  # every answer is the baseline's
 
     @property
     def significant(self) -> bool:
-        """Whether the corrected p-value is at most 5%."""
-        return self.p_holm <= 1 - st.LEVEL
+        """Whether the corrected p-value is at most 5%, over three seeds or more."""
+        return self.seeds >= STAR_SEEDS and self.p_holm <= 1 - st.LEVEL
 
 
 class Bootstrap:
-    """Draws of one panel, each made once; the same row counts for every subset and language, so all are
-    paired.
+    """Draws of one panel, each made once; the same counts of clusters for every subset and language, so all
+    are paired.
     """
 
     def __init__(self, panel: Panel, draws: int = st.DRAWS, seed: int = 0) -> None:
@@ -53,21 +64,22 @@ class Bootstrap:
         self._counts: npt.NDArray[np.uint8] | None = None
         self._kept: dict[tuple[str, tuple[str, ...]], tuple[st.Floats, st.Floats]] = {}
         self._bounds: dict[tuple[str, tuple[str, ...]], st.Floats] = {}
-        self._right: dict[tuple[str, ...], st.Floats] = {}
+        self._totals: dict[tuple[str, tuple[str, ...]], tuple[st.Floats, st.Floats]] = {}
+        self.deltas: dict[Any, Delta] = {}  # what `paired_delta` made
 
     @property
     def counts(self) -> npt.NDArray[np.uint8]:
-        """How often each row is in each draw: (rows, draws); drawn when first needed."""
+        """How often each cluster is in each draw: (clusters, draws); drawn when first needed."""
         if self._counts is None:
-            self._counts = st.draw_counts(len(self.panel.rows), self.draws, self.seed)
+            self._counts = st.draw_counts(self.panel.cluster_count, self.draws, self.seed)
         return self._counts
 
-    def right(self, languages: Sequence[str] = ()) -> st.Floats:
-        """In how many of the languages (default: all) a row was got right: (checkpoints, rows)."""
-        key = tuple(languages)
-        if key not in self._right:
-            self._right[key] = self.panel.right(key or None)
-        return self._right[key]
+    def totals(self, subset: str, languages: Sequence[str] = ()) -> tuple[st.Floats, st.Floats]:
+        """As `Panel.totals`, kept."""
+        key = (subset, tuple(languages))
+        if key not in self._totals:
+            self._totals[key] = self.panel.totals(subset, languages)
+        return self._totals[key]
 
     def prepare(self, subset: str, groups: Sequence[Sequence[str]]) -> None:
         """Compute the draws of several groups of languages in one product, which is several times faster."""
@@ -76,15 +88,23 @@ class Bootstrap:
         ]
         if not wanted:
             return
-        mask = self.panel.masks[subset]
-        sizes = [
-            len(self.panel.language_indices(key)) if key else len(self.panel.languages) for key in wanted
-        ]
-        shares = np.concatenate(
-            [self.right(key) / np.float32(size) for key, size in zip(wanted, sizes, strict=True)]
-        )
-        draws = st.bootstrap_means(shares.T, self.counts, mask)
-        values = shares[:, mask].mean(axis=1, dtype=np.float64)
+        parts = [self.panel.totals(subset, key) for key in wanted]
+        numerators = np.concatenate([numerator for numerator, _ in parts])
+        if (
+            self.panel.scores is None
+        ):  # languages have the same rows: means over rows and languages are ratios
+            sizes = [
+                len(self.panel.language_indices(key)) if key else len(self.panel.languages) for key in wanted
+            ]
+            scale = np.repeat(sizes, len(self.panel.entries)).astype(float)
+            numerators = numerators / scale[:, None]
+            denominators = parts[0][1] / sizes[0]
+        else:
+            denominators = np.concatenate([denominator for _, denominator in parts]).T
+        draws = st.bootstrap_means(numerators.T, self.counts, denominators)
+        sums = denominators.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = numerators.sum(axis=1, dtype=np.float64) / sums
         for number, key in enumerate(wanted):
             part = slice(number * len(self.panel.entries), (number + 1) * len(self.panel.entries))
             self._kept[subset, key] = values[part], draws[part]
@@ -108,8 +128,8 @@ class Bootstrap:
         return self._bounds[key]
 
     def clusters(self, *subsets: str) -> int:
-        """The rows of the smallest of the subsets."""
-        return min(int(self.panel.masks[name].sum()) for name in subsets)
+        """How many clusters have rows of the subset; of several, the least."""
+        return min(len(np.unique(self.panel.clusters[self.panel.masks[name]])) for name in subsets)
 
 
 def estimate(
@@ -126,10 +146,26 @@ def estimate(
     return Estimate(float(values[picked].mean()), max(0.0, float(low)), min(1.0, float(high)))
 
 
-def difference(values: st.Floats, draws: st.Floats, clusters: int, seed: int = 0) -> Estimate:
-    """Mean over seeds of a difference, with its interval: `values` (seeds,), `draws` (seeds, draws)."""
-    low, high = st.intervals(st.over_seeds(values, draws, seed), clusters)
-    return Estimate(float(np.mean(values)), float(low), float(high))
+def difference(
+    values: st.Floats, draws: st.Floats, clusters: int, seed: int = 0, few: st.Few = st.MANY
+) -> Delta:
+    """Mean over seeds of a difference, with interval and p-value: `values` (seeds,), `draws` (seeds, draws).
+
+    `few` is what `statistics.few_discordant` says of its clusters.
+    """
+    combined = st.widened(st.over_seeds(values, draws, seed), few, seed)
+    low, high = st.intervals(combined, clusters)
+    error, freedom = st.mean_error(values, draws, clusters, few)
+    value = float(np.mean(values))
+    return Delta(
+        value,
+        float(low),
+        float(high),
+        st.t_p(value, error, freedom),
+        seeds=len(values),
+        se=error,
+        freedom=freedom,
+    )
 
 
 def paired_delta(
@@ -140,17 +176,72 @@ def paired_delta(
     languages: Sequence[str] = (),
     seed: int = 0,
 ) -> Delta:
-    """Delta of checkpoints to their baselines, pair by pair (one pair a seed), on the same rows, with its
-    p-value.
+    """Delta of checkpoints to their baselines, pair by pair (one pair a seed), on the same rows.
+
+    The p-value of one pair is exact (`statistics.sign_flip_p`); over several seeds it is for seeds and
+    clusters as samples. Made once for the same pairs.
     """
+    key = (tuple(mine), tuple(base), subset, tuple(languages), seed)
+    if key in bootstrap.deltas:
+        return bootstrap.deltas[key]
     values, draws = bootstrap(subset, languages)
     mine, base = list(mine), list(base)
     deltas, delta_draws = values[mine] - values[base], draws[mine] - draws[base]
-    found = difference(deltas, delta_draws, bootstrap.clusters(subset), seed)
-    mask = bootstrap.panel.masks[subset]
-    if len(mine) == 1:
-        right = bootstrap.right(languages)
-        p = st.sign_flip_p((right[mine[0]].astype(int) - right[base[0]])[mask])
-    else:
-        p = st.seeds_p(deltas, delta_draws)
-    return Delta(found.value, found.low, found.high, p, p, bootstrap.panel.ids[base[0]])
+    differences, size = _differences(bootstrap, mine, base, subset, languages)
+    few = st.few_discordant(differences / size, bootstrap.clusters(subset))
+    found = difference(deltas, delta_draws, bootstrap.clusters(subset), seed, few)
+    p = found.p
+    if len(mine) == 1 and bootstrap.panel.scores is None:
+        p = st.sign_flip_p(differences[0])
+    same = not (bootstrap.panel.predictions[mine] != bootstrap.panel.predictions[base]).any()
+    made = replace(found, p=p, baseline=bootstrap.panel.ids[base[0]], same=same)
+    bootstrap.deltas[key] = made
+    return made
+
+
+def _differences(
+    bootstrap: Bootstrap, mine: Sequence[int], base: Sequence[int], subset: str, languages: Sequence[str]
+) -> tuple[st.Floats, float]:
+    """What each cluster adds to the difference, (pairs, clusters), and the mean denominator of a cluster.
+
+    Of scores that are no accuracies, the linear part of the difference of two ratios (Davison & Hinkley 1997,
+    section 2.7.2).
+    """
+    numerators, denominators = bootstrap.totals(subset, languages)
+    if denominators.ndim == 1:
+        there = denominators > 0
+        return (numerators[mine] - numerators[base])[:, there], float(denominators[there].mean())
+    there = denominators.any(axis=0)
+    shares = numerators.sum(axis=1) / denominators.sum(axis=1)
+    part = (numerators - shares[:, None] * denominators) / denominators[:, there].mean(axis=1)[:, None]
+    return (part[mine] - part[base])[:, there], 1.0
+
+
+def difference_of_deltas(
+    bootstrap: Bootstrap,
+    mine: Sequence[int],
+    base: Sequence[int],
+    first: str,
+    second: str,
+    languages: Sequence[str] = (),
+    seed: int = 0,
+) -> Delta:
+    """The delta on the subset `first` less that on `second`: does it help more there?
+
+    Both are paired with the baseline by cluster and seed (a difference in differences). The p-value is that of
+    t: signs cannot be flipped here, as equal gains need not be 0.
+    """
+    mine, base = list(mine), list(base)
+    parts = []
+    variance = 0.0
+    for name in (first, second):
+        values, draws = bootstrap(name, languages)
+        parts.append((values[mine] - values[base], draws[mine] - draws[base]))
+        differences, size = _differences(bootstrap, mine, base, name, languages)
+        variance += st.few_discordant(differences / size, bootstrap.clusters(name)).variance
+    values, draws = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
+    clusters = bootstrap.clusters(first, second)
+    return replace(
+        difference(values, draws, clusters, seed, st.Few(1.0, variance)),
+        baseline=bootstrap.panel.ids[base[0]],
+    )

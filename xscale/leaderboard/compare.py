@@ -222,8 +222,8 @@ def render_comparison(
             blocks.append(grid(heads, body[:flips], [], format))
     blocks.append(
         text_block(
-            "percent; delta: B - A in points on the same rows, 95% interval over rows with all their languages; "
-            "*: p <= 0.05 after Holm over all lines shown",
+            "percent; delta: B - A in points on the same rows, 95% interval over clusters of rows with all their "
+            "languages; p after Holm over all lines shown; two training runs: another pair may differ",
             format,
             width,
         )

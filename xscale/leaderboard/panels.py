@@ -36,7 +36,9 @@ class Scores:
     """What one checkpoint answered on one target, as matrices of shape (rows, languages).
 
     `rows` are indices of the official test split, ascending, the same in every language. `note` says what
-    had to be left out to make them so.
+    had to be left out to make them so. `clusters` (rows,) numbers the rows that are not independent of each
+    other (None: as the target's record says). `numerator` and `denominator` are a document's score where it
+    is not right (1) or wrong (0) over 1.
     """
 
     languages: tuple[str, ...]
@@ -49,6 +51,10 @@ class Scores:
     limit: int | None
     fingerprints: Mapping[str, str]
     note: str | None = None
+    clusters: npt.NDArray[np.int32] | None = None
+    numerator: npt.NDArray[np.float64] | None = None
+    denominator: npt.NDArray[np.float64] | None = None
+    precision: str | None = None
 
     def only(self, languages: Sequence[str]) -> Scores | None:
         """The same for some of the languages, in the order of this one; None where it has none of them."""
@@ -61,6 +67,8 @@ class Scores:
             languages=codes,
             labels=self.labels[:, kept],
             predictions=self.predictions[:, kept],
+            numerator=None if self.numerator is None else self.numerator[:, kept],
+            denominator=None if self.denominator is None else self.denominator[:, kept],
             fingerprints={code: self.fingerprints.get(code, "") for code in codes},
         )
 
@@ -139,6 +147,11 @@ def scores_of(stored: Predictions) -> dict[str, Scores]:
     target_codes = targets.indices.to_numpy(zero_copy_only=False)
     language_codes = languages.indices.to_numpy(zero_copy_only=False)
     row, label, answer = (table.column(name).to_numpy() for name in ("row", "label", "prediction"))
+    more = {
+        name: table.column(name).to_numpy()
+        for name in ("cluster", "numerator", "denominator")
+        if name in table.column_names
+    }
     names = languages.dictionary.to_pylist()
     result = {}
     for number, target in enumerate(targets.dictionary.to_pylist()):
@@ -151,12 +164,27 @@ def scores_of(stored: Predictions) -> dict[str, Scores]:
             label[here],
             answer[here],
             info,
+            {name: values[here] for name, values in more.items()},
         )
     return result
 
 
+def clusters_of(target: str, rows: Sequence[int]) -> npt.NDArray[np.int32]:
+    """Clusters of English rows as the target's record numbers them; of an unknown target each row is its own."""
+    known = targets()
+    cluster = known[target].cluster if target in known else int
+    return np.array([cluster(int(row)) for row in rows], np.int32)
+
+
 def _matrices(
-    target: str, names: Sequence[str], codes: Any, row: Any, label: Any, answer: Any, info: Mapping[str, Any]
+    target: str,
+    names: Sequence[str],
+    codes: Any,
+    row: Any,
+    label: Any,
+    answer: Any,
+    info: Mapping[str, Any],
+    more: Mapping[str, Any],
 ) -> Scores:
     if label.min() < 0 or row.min() < 0:
         raise ValueError(f"{target}: a label or row below 0")
@@ -183,17 +211,30 @@ def _matrices(
             raise ValueError(f"{target}: the languages have no row in common")
     kept = {language: part[np.isin(row[part], rows, assume_unique=True)] for language, part in parts.items()}
     limits, fingerprints = info.get("limit") or {}, (info.get("fingerprints") or {}).get(target) or {}
+
+    def matrix(values: Any) -> Any:
+        return np.stack([values[kept[language]] for language in present], axis=1)
+
+    scored = "numerator" in more and "denominator" in more
+    if scored and (more["denominator"] == 1).all() and (more["numerator"] == (label == answer)).all():
+        scored = False  # an accuracy, which needs a bit a document
     return Scores(
         languages=tuple(present),
         rows=rows.astype(np.int32),
-        labels=np.stack([label[kept[language]] for language in present], axis=1).astype(np.int8),
-        predictions=np.stack([answer[kept[language]] for language in present], axis=1).astype(np.int8),
+        labels=matrix(label).astype(np.int8),
+        predictions=matrix(answer).astype(np.int8),
         source=str(info.get("source") or "unknown"),
         anchor=str((info.get("anchors") or {}).get(target) or "unknown"),
         version=str((info.get("task_versions") or {}).get(target) or "unknown"),
         limit=limits.get(target) if isinstance(limits, dict) else limits,
         fingerprints={language: str(fingerprints.get(language, "")) for language in present},
         note=note,
+        clusters=more["cluster"][kept[present[0]]].astype(np.int32)
+        if "cluster" in more
+        else clusters_of(target, rows),
+        numerator=matrix(more["numerator"]).astype(float) if scored else None,
+        denominator=matrix(more["denominator"]).astype(float) if scored else None,
+        precision=str(info["precision"]) if info.get("precision") else None,
     )
 
 
@@ -201,8 +242,10 @@ def _matrices(
 class Panel:
     """Checkpoints of one target that were evaluated on the same rows of the same data.
 
-    Shapes: `labels` (rows, languages); `predictions` and `correct` (checkpoints, rows, languages); each of
-    `masks` (rows,). `masks` holds "all" and then every subset that has a row here.
+    Shapes: `labels` (rows, languages); `predictions`, `correct` and, where a score is no accuracy, `scores`
+    (numerator, denominator) (checkpoints, rows, languages); `clusters` and each of `masks` (rows,). `masks`
+    holds "all" and then every subset that has a row here. Rows with the same number in `clusters` (0 to
+    `cluster_count` − 1) are not independent, and are drawn together.
     """
 
     target: str
@@ -217,6 +260,38 @@ class Panel:
     sources: tuple[str, ...]
     limits: tuple[int | None, ...]
     notes: tuple[str, ...]
+    clusters: npt.NDArray[np.int32]
+    scores: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+
+    @property
+    def cluster_count(self) -> int:
+        """How many clusters the panel has."""
+        return int(self.clusters.max()) + 1
+
+    def by_cluster(self, values: npt.NDArray[Any], subset: str = "all") -> npt.NDArray[Any]:
+        """Sums over the subset's rows of each cluster: (..., rows) -> (..., clusters)."""
+        order = np.argsort(self.clusters, kind="stable")
+        starts = np.flatnonzero(np.diff(self.clusters[order], prepend=-1))
+        kept = values * self.masks[subset].astype(np.int8)  # integers stay integers, and none is left a bit
+        if (np.diff(order) < 0).any():
+            kept = kept[..., order]
+        return np.asarray(np.add.reduceat(kept, starts, axis=-1))
+
+    def totals(
+        self, subset: str = "all", languages: Sequence[str] = ()
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Numerators and denominators of the subset's rows by cluster, summed over languages.
+
+        Shapes: (checkpoints, clusters) and (clusters,); where scores are no accuracies the second is
+        (checkpoints, clusters) too. A figure is the ratio of their sums over clusters.
+        """
+        index = self.language_indices(languages) if languages else list(range(len(self.languages)))
+        if self.scores is not None:
+            numerator, denominator = (part[:, :, index].sum(axis=2) for part in self.scores)
+            return self.by_cluster(numerator, subset), self.by_cluster(denominator, subset)
+        ones = np.full(len(self.rows), len(index))
+        right = self.right(languages or None).astype(np.int32)
+        return self.by_cluster(right, subset), self.by_cluster(ones, subset)
 
     @property
     def bundled(self) -> bool:
@@ -326,6 +401,25 @@ def _panel(
             masks[name] = mask
     if problem:
         notes.append(problem)
+    clusters = first.clusters if first.clusters is not None else clusters_of(target, first.rows.tolist())
+    scored = None
+    if any(scores.numerator is not None for _, scores in group):
+        parts = [
+            (scores.predictions == scores.labels, np.ones(scores.labels.shape))
+            if scores.numerator is None or scores.denominator is None
+            else (scores.numerator, scores.denominator)
+            for _, scores in group
+        ]
+        scored = np.stack([part[0] for part in parts]).astype(float), np.stack([part[1] for part in parts])
+    precisions: dict[str, list[str]] = {}
+    for entry, scores in group:
+        if scores.precision:
+            precisions.setdefault(scores.precision, []).append(entry.id)
+    if len(precisions) > 1:
+        notes.append(
+            "numbers of different precision stand in this table: "
+            + "; ".join(f"{name}: {_some(ids)}" for name, ids in sorted(precisions.items()))
+        )
     return Panel(
         target=target,
         number=number,
@@ -339,7 +433,13 @@ def _panel(
         sources=tuple(sorted({scores.source for _, scores in group})),
         limits=tuple(sorted({scores.limit for _, scores in group}, key=str)),
         notes=tuple(dict.fromkeys(notes)),
+        clusters=np.unique(clusters, return_inverse=True)[1].astype(np.int32),
+        scores=scored,
     )
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def differences(first: Panel, second: Panel) -> str:

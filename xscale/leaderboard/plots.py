@@ -371,7 +371,8 @@ def _luminance(colour: Sequence[float]) -> float:
 
 def ladder_name(curve: Curve) -> str:
     """Base, intermediate tasks and target fine-tuning of a ladder, for a legend."""
-    parts = [curve.base or "unknown base", "+".join(curve.intermediate) or "no intermediate task"]
+    task = curve.arm or "+".join(curve.intermediate) or "no intermediate task"
+    parts = [curve.base or "unknown base", task]
     if curve.tuned_on:
         parts.append(f"tuned on {'+'.join(curve.tuned_on)}")
     return visible(", ".join(parts), 90)

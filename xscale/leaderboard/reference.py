@@ -54,7 +54,7 @@ def check_reference(panels: Sequence[Panel], results: Sequence[Result], path: Pa
     rows.
 
     Every subset of the reference is tested by the exact paired test of `statistics.sign_flip_p` on the row
-    counts that the reference holds, corrected by Holm. A checkpoint of the reference that has no result
+    counts that the reference holds, by cluster, corrected by Holm. A checkpoint of the reference that has no result
     now, or one on other data, cannot be checked and closes the gate too. Raises `UserError` when the file
     is no such board.
     """
@@ -117,7 +117,7 @@ def _changes(
             continue
         mask, count = panel.masks[subset], len(panel.languages)
         was, is_now = float(before[mask].mean()) / count, float(after[mask].mean()) / count
-        p = st.sign_flip_p((after - before)[mask])
+        p = st.sign_flip_p(panel.by_cluster(after - before, subset))
         found.append((Change(name, target, subset, was, is_now, is_now - was, math.nan, ""), p))
     return found
 

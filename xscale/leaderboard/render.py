@@ -27,6 +27,7 @@ from xscale.terminal import safe_text
 FORMATS = ("simple", "github", "latex_booktabs", "csv", "json", "html")
 WIDTH = 80
 _NONE = "-"
+DIFFERENCE = "ΔOOD - ΔID"
 Cells = list[list[str]]
 
 
@@ -87,8 +88,8 @@ def subset_name(name: str) -> str:
 
 
 def intermediate_name(row: Row) -> str:
-    """Intermediate tasks, in the order that they were trained in."""
-    return "+".join(row.intermediate) or _NONE
+    """The arm; without one, intermediate tasks in the order that they were trained in."""
+    return row.arm or "+".join(row.intermediate) or _NONE
 
 
 def seeds_name(row: Row) -> str:
@@ -167,6 +168,18 @@ def _columns(table: Table, wide: bool) -> tuple[list[str], Cells, Cells]:
             add("95%", [span(row.acc[name]) for row in table.rows])
             if any(row.seed_spread for row in table.rows):
                 add("sd", [percent(row.seed_spread.get(name, math.nan)) for row in table.rows])
+    _delta_columns(table, wide, add)
+    if any(row.rank for row in table.rows):
+        add("rank", [rank_text(row) for row in table.rows])
+        if wide:
+            add("group", [row.rank_group for row in table.rows])
+    if wide and any(row.note for row in table.rows):
+        add("note", [visible(row.note or "") for row in table.rows])
+    return heads, lines, [rows_line, common_line]
+
+
+def _delta_columns(table: Table, wide: bool, add: Callable[[str, list[str]], None]) -> None:
+    """The deltas with their intervals, and ΔOOD − ΔID."""
     marks = _reasons(table)
     for name in table.rows[0].deltas if table.rows else ():
         deltas = [row.deltas[name] for row in table.rows]
@@ -186,14 +199,18 @@ def _columns(table: Table, wide: bool) -> tuple[list[str], Cells, Cells]:
             ],
         )
         if wide:
+            add("p", [p_text(delta.p) for delta in deltas])
             add("p (Holm)", [p_text(delta.p_holm) for delta in deltas])
-    if any(row.rank for row in table.rows):
-        add("rank", [rank_text(row) for row in table.rows])
+            add("detectable", [_found(delta) for delta in deltas])
+    differences = [row.delta_difference for row in table.rows]
+    if any(differences):
+        add(DIFFERENCE, [f"{percent(d.value, True)} {span(d, True)}" if d else _NONE for d in differences])
         if wide:
-            add("group", [row.rank_group for row in table.rows])
-    if wide and any(row.note for row in table.rows):
-        add("note", [visible(row.note or "") for row in table.rows])
-    return heads, lines, [rows_line, common_line]
+            add("p of it", [p_text(d.p) if d else _NONE for d in differences])
+
+
+def _found(delta: Delta) -> str:
+    return _NONE if not math.isfinite(delta.detectable) else percent(delta.detectable)
 
 
 def p_text(value: float) -> str:
@@ -295,6 +312,8 @@ def _fitted(heads: list[str], lines: Cells, foot: Cells, width: int) -> tuple[li
 
     if not fits() and foot:
         foot[-1][0] = "commonest"
+    if not fits() and "gap" in heads and DIFFERENCE in heads:
+        drop(heads.index("gap"))
     drop_if_spare("tuned on")
     for longest in range(40, 13, -2):
         if not fits():
@@ -306,6 +325,8 @@ def _fitted(heads: list[str], lines: Cells, foot: Cells, width: int) -> tuple[li
     for longest in (12, 10, 8):
         if not fits():
             shorten(longest)
+    if not fits() and DIFFERENCE in heads:
+        drop(heads.index(DIFFERENCE))
     while not fits() and len(heads) > 2:  # subsets that were asked for: the last ones wait for --wide
         drop(len(heads) - 3 if len(heads) > 4 else len(heads) - 1)
     return heads, lines, foot
@@ -431,13 +452,19 @@ def _notes(board: Board, format: str, width: int | None) -> str:
         delta.significant for table in board.tables for row in table.rows for delta in row.deltas.values()
     )
     items = list(board.notes)
+    ranked = " or ".join(dict.fromkeys(subset_name(table.rank_subset) for table in board.tables))
     if board.tables:
         items.insert(
             0,
             "percent; ID/OOD: in/out of distribution; gap: ID - OOD; Δ: points over the size-0 baseline "
-            "on the same rows, 95% interval over rows with all their languages"
-            + ("; *: p <= 0.05 after Holm" if starred else "")
-            + "; rank: by acc, ranks that cannot be told apart overlap",
+            "on the same rows, 95% interval over clusters of rows with all their languages"
+            + (
+                f"; *: p <= 0.05 after Holm over the {board.settings.get('comparisons')} deltas of the question, "
+                "shown or not"
+                if starred
+                else ""
+            )
+            + f"; rank: by {ranked}, ranks that cannot be told apart overlap",
         )
     items += [f"not shown: {identity} ({status}): {why}" for identity, status, why in board.unavailable]
     if format == "simple":
@@ -520,6 +547,8 @@ def _flat(table: Table, row: Row) -> dict[str, Any]:
         "languages": " ".join(table.languages),
         "data": table.data_fingerprint[:12],
         "base": row.base,
+        "arm": row.arm or "",
+        "recipe": row.recipe,
         "intermediate": "+".join(row.intermediate),
         "size": row.size,
         "seeds": " ".join(map(str, row.seeds)),
@@ -536,6 +565,7 @@ def _flat(table: Table, row: Row) -> dict[str, Any]:
         metric = "acc" if name == "all" else f"acc_{name}"
         put(metric, row.acc[name])
         line[f"{metric}_rows"] = subset.rows
+        line[f"{metric}_clusters"] = subset.clusters
         line[f"{metric}_commonest_label"] = round(subset.commonest_label, 6)
         if row.seed_spread:
             line[f"{metric}_seed_sd"] = round(row.seed_spread[name], 6)
@@ -545,7 +575,14 @@ def _flat(table: Table, row: Row) -> dict[str, Any]:
         put(f"delta_{name}", delta)
         line[f"delta_{name}_p"] = None if math.isnan(delta.p) else float(f"{delta.p:.6g}")
         line[f"delta_{name}_p_holm"] = None if math.isnan(delta.p_holm) else float(f"{delta.p_holm:.6g}")
+        line[f"delta_{name}_seeds"] = delta.seeds or None
+        line[f"delta_{name}_detectable"] = (
+            round(delta.detectable, 6) if math.isfinite(delta.detectable) else None
+        )
         line[f"delta_{name}_reason"] = delta.reason or ""
+    if row.delta_difference:
+        put("delta_ood_less_id", row.delta_difference)
+        line["delta_ood_less_id_p"] = float(f"{row.delta_difference.p:.6g}")
     for name, item in row.groups.items():
         put(f"acc_{table.group_subset}@{name}" if table.group_subset != "all" else f"acc@{name}", item)
     if row.rank:

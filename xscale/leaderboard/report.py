@@ -23,6 +23,7 @@ from xscale.files import whole_file, write_text
 from xscale.leaderboard import plots, scaling
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import Bootstrap, Estimate
+from xscale.leaderboard.ladders import ladders
 from xscale.leaderboard.panels import TARGET_NAMES, Panel, Result
 from xscale.leaderboard.render import (
     p_text,
@@ -264,7 +265,11 @@ def _number(value: int | None) -> str:
 # how each column that says which checkpoint it is fills its cells: heading, whether a number, (text, value to sort by)
 _IDENTITY: dict[str, tuple[str, bool, Any]] = {
     "base": ("base", False, lambda row: (visible(row.base or "-"), "")),
-    "intermediate": ("intermediate", False, lambda row: (visible("+".join(row.intermediate) or "-"), "")),
+    "intermediate": (
+        "intermediate",
+        False,
+        lambda row: (visible(row.arm or "+".join(row.intermediate) or "-"), ""),
+    ),
     "tuned_on": ("tuned on", False, lambda row: (visible("+".join(row.targets) or "-"), "")),
     "size": ("N", True, lambda row: ("-" if row.size is None else f"{row.size:,}", _number(row.size))),
     "seed": ("seed", True, lambda row: (seeds_name(row), _number(row.seeds[0] if row.seeds else None))),
@@ -321,10 +326,10 @@ def _curves(part: _Part, seed: int) -> list[scaling.Curve]:
     """Every ladder on every subset, and on every group of languages for all, ID and OOD rows."""
     found = []
     panel, bootstrap = part.panel, part.bootstrap
-    ladders = scaling.ladders(panel)
-    for ladder in ladders:
+    rungs = ladders(panel)
+    for ladder in rungs:
         found += [scaling.curve(bootstrap, ladder, subset, seed=seed) for subset in panel.masks]
-    if not ladders:
+    if not rungs:
         return []
     axes: dict[str, tuple[str, ...]] = {}
     for by in BREAKDOWNS:
@@ -332,7 +337,7 @@ def _curves(part: _Part, seed: int) -> list[scaling.Curve]:
     for subset in [name for name in ("all", "id", "ood") if name in panel.masks]:
         bootstrap.prepare(subset, list(axes.values()))
         for group, codes in axes.items():
-            found += [scaling.curve(bootstrap, ladder, subset, group, codes, seed) for ladder in ladders]
+            found += [scaling.curve(bootstrap, ladder, subset, group, codes, seed) for ladder in rungs]
             if group not in panel.languages:  # single languages are drawn again as a heat map
                 bootstrap.forget(subset, codes)
     return found
@@ -392,13 +397,13 @@ def _curves_part(part: _Part, curves: Sequence[scaling.Curve], drawn: list[Plot]
     shown = [curve for name in main for curve in _whole(curves, name)]
     limits = plots.value_limits(shown)
     figures = [_figure(_curve_plot(part, _whole(curves, name), limits), drawn) for name in main]
-    ladders = []
+    shown_ladders = []
     focus = "ood" if "ood" in part.panel.masks else "all"
-    for ladder, first in zip(scaling.ladders(part.panel), _whole(curves, "all"), strict=True):
+    for ladder, first in zip(ladders(part.panel), _whole(curves, "all"), strict=True):
         mine = [curve for curve in curves if _same_ladder(curve, first)]
         whole = [curve for curve in mine if curve.group == "all languages"]
         groups = [curve for curve in mine if curve.group != "all languages" and curve.subset == focus]
-        ladders.append(
+        shown_ladders.append(
             {
                 "name": plots.ladder_name(first),
                 "ood": focus == "ood",
@@ -419,12 +424,18 @@ def _curves_part(part: _Part, curves: Sequence[scaling.Curve], drawn: list[Plot]
         "title": part.title,
         "legend": _legend(_whole(curves, "all")),
         "figures": figures,
-        "ladders": ladders,
+        "ladders": shown_ladders,
     }
 
 
 def _same_ladder(a: scaling.Curve, b: scaling.Curve) -> bool:
-    return (a.base, a.intermediate, a.tuned_on) == (b.base, b.intermediate, b.tuned_on)
+    return (a.base, a.arm, a.intermediate, a.tuned_on, a.recipe) == (
+        b.base,
+        b.arm,
+        b.intermediate,
+        b.tuned_on,
+        b.recipe,
+    )
 
 
 def _fit_row(curve: scaling.Curve, name: str) -> dict[str, str]:
@@ -520,7 +531,12 @@ def _robustness_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
         f"{part.title}: OOD against ID",
         words,
         plots.robustness_figure(
-            panel.ids, bases, id_values, ood_values, lines, bootstrap.clusters("id", "ood")
+            panel.ids,
+            bases,
+            id_values,
+            ood_values,
+            lines,
+            min(int(panel.masks[n].sum()) for n in ("id", "ood")),
         ),
     )
     position = {name: index for index, name in enumerate(panel.ids)}
@@ -553,7 +569,7 @@ def _line_words(line: scaling.Robustness) -> str:
 def _heat_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
     panel = part.panel
     figures = []
-    for number, ladder in enumerate(scaling.ladders(panel), 1):
+    for number, ladder in enumerate(ladders(panel), 1):
         sizes = list(ladder.sizes)
         values = [
             [float(np.mean([panel.correct[i, :, k].mean() for i in ladder.sizes[size]])) for size in sizes]
@@ -618,7 +634,7 @@ def _examples(part: _Part, results: Sequence[Result], texts: bool) -> list[dict[
     problem = ""
     if texts:
         rows, problem = english_rows(panel, results)
-    for ladder in scaling.ladders(panel)[:3]:
+    for ladder in ladders(panel)[:3]:
         sizes = list(ladder.sizes)
         if sizes[0] != 0:
             continue
@@ -705,7 +721,7 @@ def _made(
         ("versions", ", ".join(versions)),
         (
             "statistics",
-            f"cluster bootstrap over rows, {settings['draws']:,} draws, seed {settings['seed']}, "
+            f"bootstrap over clusters of rows, {settings['draws']:,} draws, seed {settings['seed']}, "
             f"{100 * settings['level']:.0f}% intervals; exact sign-flip tests; Holm",
         ),
     ]

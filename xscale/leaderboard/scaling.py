@@ -11,14 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import Bootstrap, Delta, Estimate, difference, estimate, paired_delta
-from xscale.leaderboard.panels import Panel
-from xscale.manifest import Entry
+from xscale.leaderboard.ladders import Ladder, group_of
 
 FIT_DRAWS = 2_000  # enough for 95% bounds of parameters; the accuracies themselves use all draws
 LEAST_SIZES = {
@@ -88,8 +86,10 @@ class Curve:
     target: str
     table: int
     base: str | None
+    arm: str | None
     intermediate: tuple[str, ...]
     tuned_on: tuple[str, ...]
+    recipe: str
     subset: str
     group: str
     languages: tuple[str, ...]
@@ -117,44 +117,6 @@ class Curve:
         return next((item for item in self.holdouts if item.model == (self.chosen or "log-linear")), None)
 
 
-@dataclass(frozen=True)
-class Ladder:
-    """Checkpoints of a panel that differ in size and seed only; `sizes` maps each to its indices in the
-    panel.
-    """
-
-    base: str | None
-    intermediate: tuple[str, ...]
-    tuned_on: tuple[str, ...]
-    sizes: dict[int, tuple[int, ...]]
-
-
-def ladders(panel: Panel) -> list[Ladder]:
-    """The panel's ladders: two sizes or more of one base, intermediate tasks and target fine-tuning.
-
-    A baseline (size 0) belongs to every ladder whose entries name it.
-    """
-    position = {entry.id: index for index, entry in enumerate(panel.entries)}
-    grouped: dict[tuple[Any, ...], dict[int, list[int]]] = {}
-    for index, entry in enumerate(panel.entries):
-        if entry.size:
-            sizes = grouped.setdefault(_ladder_key(entry, panel.target), {})
-            sizes.setdefault(entry.size, []).append(index)
-            base = position.get(entry.baseline) if entry.baseline else None
-            if base is not None and base not in sizes.setdefault(0, []):
-                sizes[0].append(base)
-    found = []
-    for (base_name, intermediate, tuned_on, *_), sizes in grouped.items():
-        kept = {size: tuple(sizes[size]) for size in sorted(sizes) if sizes[size]}
-        if len(kept) > 1:
-            found.append(Ladder(base_name, intermediate, tuned_on, kept))
-    return found
-
-
-def _ladder_key(entry: Entry, target: str) -> tuple[Any, ...]:
-    return entry.base, tuple(entry.intermediate), tuple(entry.targets.get(target, ())), entry.model
-
-
 def curve(
     bootstrap: Bootstrap,
     ladder: Ladder,
@@ -166,17 +128,13 @@ def curve(
     """The curve of one ladder on a subset and the languages of a group (all where none are named)."""
     panel = bootstrap.panel
     values, draws = bootstrap(subset, languages)
-    position = {entry.id: index for index, entry in enumerate(panel.entries)}
     points = []
     for size, indices in ladder.sizes.items():
-        pairs = [
-            (i, position[b]) for i in indices if (b := panel.entries[i].baseline) in position and b and size
-        ]
+        pairs = group_of(panel, indices).pairs if size else []
         delta = Delta(reason="baseline" if size == 0 else "no baseline result")
         if pairs:
-            delta = paired_delta(
-                bootstrap, [i for i, _ in pairs], [b for _, b in pairs], subset, languages, seed
-            )
+            mine, base = zip(*pairs, strict=True)
+            delta = paired_delta(bootstrap, mine, base, subset, languages, seed)
         points.append(
             Point(
                 size=size,
@@ -206,12 +164,14 @@ def curve(
         target=panel.target,
         table=panel.number,
         base=ladder.base,
+        arm=ladder.arm,
         intermediate=ladder.intermediate,
         tuned_on=ladder.tuned_on,
+        recipe=ladder.recipe,
         subset=subset,
         group=group,
         languages=tuple(languages) or panel.languages,
-        rows=clusters,
+        rows=int(panel.masks[subset].sum()),
         commonest_label=panel.commonest_label(subset, languages or None),
         points=tuple(points),
         fits=tuple(fits),
@@ -425,9 +385,10 @@ def growth_difference(bootstrap: Bootstrap, ladder: Ladder, seed: int = 0) -> Es
         ]
     )
     slope = solve("log-linear", sizes, weights, means)[1, 0]
-    return difference(
+    found = difference(
         np.array([slope]), solve("log-linear", sizes, weights, many)[1:2], bootstrap.clusters("id", "ood")
     )
+    return Estimate(found.value, found.low, found.high)
 
 
 @dataclass(frozen=True)
@@ -455,7 +416,7 @@ def effective_robustness(bootstrap: Bootstrap) -> list[Robustness]:
     if not {"id", "ood"} <= set(panel.masks):
         return []
     (id_values, id_draws), (ood_values, ood_draws) = bootstrap("id"), bootstrap("ood")
-    rows = bootstrap.clusters("id", "ood")
+    rows = min(int(panel.masks[name].sum()) for name in ("id", "ood"))
     found = []
     for base in dict.fromkeys(entry.base for entry in panel.entries):
         chosen = [index for index, entry in enumerate(panel.entries) if entry.base == base]
@@ -473,7 +434,7 @@ def effective_robustness(bootstrap: Bootstrap) -> list[Robustness]:
         xs, ys = _logit(id_draws[chosen, :FIT_DRAWS], rows), _logit(ood_draws[chosen, :FIT_DRAWS], rows)
         intercepts, slopes = _line(xs, ys)
         residuals = ood_draws[chosen, :FIT_DRAWS] - _share(intercepts + slopes * xs)
-        bounds = st.intervals(np.vstack([intercepts, slopes, residuals]), rows)
+        bounds = st.intervals(np.vstack([intercepts, slopes, residuals]), bootstrap.clusters("id", "ood"))
         values = [float(intercept[0]), float(slope[0]), *residual.tolist()]
         items = [
             Estimate(value, float(low), float(high))

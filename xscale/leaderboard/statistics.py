@@ -1,11 +1,11 @@
 """Intervals, paired tests, corrections and ranks for test items that exist in many languages at once.
 
-The unit that is resampled is the *row*: the same item in every language. Translations of one item are not
-independent, so a document is never drawn alone (cluster bootstrap; Davison & Hinkley 1997, section 3.8).
-All draws use one matrix of row counts, so everything computed with the same seed is paired: a difference of
-two checkpoints, or of two subsets, is the difference of their draws.
+The unit that is resampled is the *cluster*: rows that are not independent of each other (the hypotheses of one
+premise), each in every language. Neither a document nor a row of a larger cluster is ever drawn alone (cluster
+bootstrap; Davison & Hinkley 1997, section 3.8). All draws use one matrix of counts, so everything computed with
+the same seed is paired: a difference of two checkpoints, or of two subsets, is the difference of their draws.
 
-Shapes: `rows` test rows, `draws` bootstrap draws, `columns` checkpoints (or checkpoint × group of languages).
+Shapes: `clusters` of test rows, `draws` bootstrap draws, `columns` checkpoints (or checkpoint × group of languages).
 Accuracies are shares between 0 and 1 throughout; only the tables turn them into percent.
 """
 
@@ -38,42 +38,46 @@ class Interval(NamedTuple):
     high: float
 
 
-def draw_counts(rows: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """How often each row occurs in each bootstrap draw: shape (rows, draws), columns sum to `rows`.
+def draw_counts(clusters: int, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """How often each cluster occurs in each bootstrap draw: shape (clusters, draws), columns sum to `clusters`.
 
-    Multinomial counts with equal probabilities, drawn as `rows` uniform indices a draw. The same arguments
-    give the same counts on every platform (PCG64).
+    Multinomial counts with equal probabilities, drawn as `clusters` uniform indices a draw. The same
+    arguments give the same counts on every platform (PCG64).
     """
-    if rows < 1 or draws < 1:
-        raise ValueError(f"rows and draws must be positive, not {rows} and {draws}")
+    if clusters < 1 or draws < 1:
+        raise ValueError(f"clusters and draws must be positive, not {clusters} and {draws}")
     generator = np.random.default_rng(seed)
-    counts = np.empty((rows, draws), np.uint8)
-    step = max(1, min(draws, 5_000_000 // rows))
+    counts = np.empty((clusters, draws), np.uint8)
+    step = max(1, min(draws, 5_000_000 // clusters))
     for start in range(0, draws, step):
         size = min(step, draws - start)
-        picked = generator.integers(0, rows, size=(size, rows), dtype=np.int64)
-        picked += np.arange(size)[:, None] * rows
-        block = np.bincount(picked.ravel(), minlength=size * rows).reshape(size, rows)
-        counts[:, start : start + size] = block.T  # a row's count stays far below 256: P(>255) < 1e-500
+        picked = generator.integers(0, clusters, size=(size, clusters), dtype=np.int64)
+        picked += np.arange(size)[:, None] * clusters
+        block = np.bincount(picked.ravel(), minlength=size * clusters).reshape(size, clusters)
+        counts[:, start : start + size] = block.T  # a count stays far below 256: P(>255) < 1e-500
     return counts
 
 
-def bootstrap_means(
-    values: Floats, counts: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None = None
-) -> Floats:
-    """Means of `values` over the resampled rows of a subset: shape (columns, draws), float32.
+def bootstrap_means(totals: Floats, counts: npt.NDArray[np.uint8], weights: Floats | None = None) -> Floats:
+    """Figures on resampled clusters: shape (columns, draws), float32.
 
-    `values` has shape (rows, columns), `mask` (rows,) marks the subset (all rows by default). A draw's mean
-    is Σ w_r·v_r / Σ w_r over the subset's rows, with w the row counts of that draw; a draw that holds no
-    row of the subset is NaN. One matrix product a chunk of draws.
+    A figure is Σ_c n_c / Σ_c m_c over clusters c with the numerators n (`totals`, shape (clusters, columns))
+    and the denominators m (`weights`, shape (clusters,) or (clusters, columns); ones by default): an accuracy
+    is right answers over documents. In a draw both sums count each cluster as often as it was drawn (a ratio
+    estimate under the cluster bootstrap; Davison & Hinkley 1997, sections 2.7 and 3.8). Clusters whose
+    denominators are 0 are not in the subset and count nothing; a draw that holds none of the subset's is NaN.
+    One matrix product a chunk of draws.
     """
-    chosen = np.flatnonzero(mask) if mask is not None else np.arange(len(values))
-    table = np.ascontiguousarray(values[chosen].T, dtype=np.float32)
+    weights = np.ones(len(totals)) if weights is None else np.asarray(weights)
+    there = weights if weights.ndim == 1 else weights.any(axis=1)
+    chosen = np.flatnonzero(there)
+    table = np.ascontiguousarray(totals[chosen].T, dtype=np.float32)
+    shares = np.ascontiguousarray(weights[chosen].T, dtype=np.float32)
     result = np.empty((table.shape[0], counts.shape[1]), np.float32)
     for start in range(0, counts.shape[1], _CHUNK):
         block = counts[chosen, start : start + _CHUNK].astype(np.float32)
         with np.errstate(invalid="ignore", divide="ignore"):
-            result[:, start : start + _CHUNK] = (table @ block) / block.sum(axis=0)
+            result[:, start : start + _CHUNK] = (table @ block) / (shares @ block)
     return result
 
 
@@ -112,7 +116,7 @@ def proportion_intervals(values: Floats, draws: Floats, clusters: int, level: fl
     """Intervals of accuracies from their draws, with an exact bound where resampling has nothing to vary.
 
     `values` (columns,), `draws` (columns, draws); shape (columns, 2). All right or all wrong gives draws
-    that are all equal. The bound is then Clopper-Pearson's with the rows as trials: 1 − (α/2)^(1/n), the
+    that are all equal. The bound is then Clopper-Pearson's with the clusters as trials: 1 − (α/2)^(1/n), the
     rule of three in its two-sided form.
     """
     bounds = np.array(intervals(draws, clusters, level), dtype=float)
@@ -124,12 +128,13 @@ def proportion_intervals(values: Floats, draws: Floats, clusters: int, level: fl
 
 
 class SeedParts(NamedTuple):
-    """Variance of a mean over k seeds: of the rows, of the seeds beyond the rows, and t's degrees of
-    freedom.
+    """Variance of a mean over k seeds: of the rows, of the seeds beyond the rows, s²/k of the values, and t's
+    degrees of freedom.
     """
 
     rows: float
     seeds: float
+    between: float
     freedom: float
 
 
@@ -140,9 +145,9 @@ def seed_parts(values: Floats, draws: Floats) -> SeedParts:
     Model: figure of seed s = μ + A_s + B + E_s, where A is the seed, B the choice of rows for all seeds and
     E its interaction. The draws' mean over seeds has the variance of B + ΣE/k. The variance s² of the
     values is that of A + E, and E's is the variance between seeds of the draws' deviations, so the seeds'
-    part is max(0, s² − var(E))/k. Degrees of freedom ν = (k−1)·(rows + seeds)/(s²/k), at least k−1.
-    Satterthwaite's formula squares that ratio, but s² of 3 seeds is so uncertain itself that its intervals
-    cover as little as 92%; Behrens and Fisher's cover 98%.
+    part is max(0, s² − var(E))/k. Degrees of freedom ν = (rows + seeds)/((s²/k)/(k−1)), at least k−1.
+    Satterthwaite's formula squares both; but s² of 3 seeds is so uncertain itself that its intervals cover
+    as little as 92%; Behrens and Fisher's cover 98%. Deltas, ranks and curves all have this variance.
     """
     values, draws = np.asarray(values, float), np.asarray(draws, float)
     count = len(values)
@@ -151,7 +156,7 @@ def seed_parts(values: Floats, draws: Floats) -> SeedParts:
     interaction = float(np.nanmean((draws - values[:, None]).var(axis=0, ddof=1)))
     seeds = max(0.0, between - interaction) / count
     freedom = (count - 1) * (rows + seeds) / (between / count) if between > 0 else math.inf
-    return SeedParts(rows, seeds, max(freedom, count - 1.0))
+    return SeedParts(rows, seeds, between / count, max(freedom, count - 1.0))
 
 
 def over_seeds(values: Floats, draws: Floats, seed: int = 0) -> Floats:
@@ -172,23 +177,85 @@ def over_seeds(values: Floats, draws: Floats, seed: int = 0) -> Floats:
         return rows
     parts = seed_parts(values, draws)
     noise = np.random.default_rng([seed, len(values)]).standard_normal(len(rows)) * math.sqrt(parts.seeds)
-    stretch = (
-        1.0
-        if math.isinf(parts.freedom)
-        else float(special.stdtrit(parts.freedom, 0.975) / special.ndtri(0.975))
-    )
-    return np.asarray(values.mean() + (rows + noise - values.mean()) * stretch)
+    return np.asarray(values.mean() + (rows + noise - values.mean()) * t_stretch(parts.freedom))
+
+
+def t_stretch(freedom: float, level: float = LEVEL) -> float:
+    """How much wider Student's t is than a normal at `level`."""
+    tail = (1 + level) / 2
+    return 1.0 if math.isinf(freedom) else float(special.stdtrit(freedom, tail) / special.ndtri(tail))
+
+
+FEW_DISCORDANT = 20
+
+
+class Few(NamedTuple):
+    """What is done to an interval that rests on few clusters: the estimate is drawn to 0, variance is added."""
+
+    shrink: float
+    variance: float
+
+
+MANY = Few(1.0, 0.0)
+
+
+def few_discordant(differences: Floats, clusters: int) -> Few:
+    """What an interval needs where nearly no cluster differs between two checkpoints.
+
+    `differences` (pairs, clusters) is what each cluster adds to a paired difference, in units of a whole
+    cluster (−1 to 1). Resampling a sample without a difference finds none: the interval would be [0, 0], yet
+    30 items alike exclude no difference below 10 points. Below 20 clusters that differ, two more are assumed,
+    one all for and one all against (Bonett & Price 2012, J. Educ. Behav. Stat. 37: the adjusted Wald interval
+    of a paired difference, which adds 1 to both discordant counts; Agresti & Min 2005 add ½): the estimate
+    shrinks by n/(n+2) and 2a²/(n+2)² is added to its variance. a² is the mean square of the differences seen,
+    the two of size 1 counted among them, so that it is 1 where answers are whole and less where only few of
+    many languages ever differ. tests/leaderboard/test_few_discordant.py has the coverage.
+    """
+    mean = differences.mean(axis=0)
+    discordant = int((np.abs(differences).max(axis=0) > 0).sum())
+    if discordant >= FEW_DISCORDANT or clusters < 1:
+        return MANY
+    square = (float((mean**2).sum()) + 2) / (discordant + 2)
+    return Few(clusters / (clusters + 2), 2 * square / (clusters + 2) ** 2)
+
+
+def widened(draws: Floats, few: Few, seed: int = 0) -> Floats:
+    """Draws of a difference with what `few_discordant` adds."""
+    if few.variance == 0:
+        return draws
+    noise = np.random.default_rng([seed, 7]).standard_normal(draws.shape[-1])
+    return np.asarray(few.shrink * draws + math.sqrt(few.variance) * noise)
+
+
+def mean_error(values: Floats, draws: Floats, clusters: int, few: Few = MANY) -> tuple[float, float]:
+    """Standard error of a mean over k seeds, for seeds and clusters as samples, and its degrees of freedom.
+
+    With one seed it is that of the clusters alone, with clusters − 1 degrees of freedom.
+    """
+    if len(values) > 1:
+        parts = seed_parts(values, draws)
+        return math.sqrt(parts.rows + parts.seeds + few.variance), parts.freedom
+    return math.sqrt(float(np.nanvar(np.asarray(draws[0], float))) + few.variance), max(clusters - 1.0, 1.0)
+
+
+def t_p(value: float, error: float, freedom: float) -> float:
+    """Two-sided p-value of Student's t = value / error."""
+    if math.isnan(value) or math.isnan(error):
+        return math.nan
+    if error == 0:
+        return 1.0 if value == 0 else LEAST_P
+    return float(max(2 * stats.t.sf(abs(value) / error, freedom), LEAST_P))
 
 
 def sign_flip_p(differences: npt.NDArray[np.integer[Any]]) -> float:
     """Exact two-sided p-value that paired differences of clusters are centred at 0.
 
-    `differences` (rows,) are integers: in how many languages A was right less in how many B was. Under the
-    null the two checkpoints are exchangeable in each row, so each difference keeps its size and flips its
-    sign with probability ½, all languages of a row together (Fisher 1935; Winkler 2014 for exchangeable
-    blocks). p = P(|Σ ±d_r| ≥ |Σ d_r|).
+    `differences` (clusters,) are integers: how many documents of the cluster A got right less how many B did.
+    Under the null the two checkpoints are exchangeable in each cluster, so each difference keeps its size and
+    flips its sign with probability ½, all rows and languages of a cluster together (Fisher 1935; Winkler 2014
+    for exchangeable blocks). p = P(|Σ ±d_c| ≥ |Σ d_c|).
 
-    No sampling: Σ over rows of ±|d_r| is T less twice a sum of independent |d_r|·Bernoulli(½), T = Σ|d_r|,
+    No sampling: Σ over clusters of ±|d_c| is T less twice a sum of independent |d_c|·Bernoulli(½), T = Σ|d_c|,
     whose probabilities are the inverse Fourier transform of Π_v ((1 + e^(−2πijv/M))/2)^m_v over the sizes v
     with their numbers m_v. Absolute error is below 1e-14, which is also the least p-value returned.
     """
@@ -217,20 +284,6 @@ def sign_flip_p(differences: npt.NDArray[np.integer[Any]]) -> float:
     return float(min(1.0, max(2 * tail if observed else 1.0, LEAST_P)))
 
 
-def seeds_p(values: Floats, draws: Floats) -> float:
-    """Two-sided p-value that a mean of k seeds' paired deltas is 0, for seeds *and* rows as samples.
-
-    t = mean / √(rows + seeds) with the variances and degrees of freedom of `seed_parts`, as the intervals
-    have. A permutation over k seeds has no value below 2^(1−k), so it could never tell anything for the
-    usual 3.
-    """
-    parts, mean = seed_parts(values, draws), abs(float(np.mean(values)))
-    total = parts.rows + parts.seeds
-    if total == 0:
-        return 1.0 if mean == 0 else LEAST_P
-    return float(max(2 * stats.t.sf(mean / math.sqrt(total), parts.freedom), LEAST_P))
-
-
 def holm(p_values: Sequence[float] | Floats) -> Floats:
     """Holm's step-down adjustment (Holm 1979): family-wise error at most α under any dependence.
 
@@ -246,35 +299,34 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
 
 
 def pairwise_p(
-    values: Floats, seed_variance: Floats | None = None, seed_freedom: Floats | None = None
+    values: Floats, covariance: Floats, seeds: Floats, between: Floats, counts: Floats, clusters: int
 ) -> Floats:
-    """p-values of all paired differences between columns: shape (columns, columns), ones on the diagonal.
+    """p-values of all differences between columns: shape (columns, columns), ones on the diagonal.
 
-    The t-test of the mean of row differences, all pairs from one covariance matrix (rows are the clusters,
-    n−1 degrees of freedom): the large-sample form of `sign_flip_p`, used where the pairs are thousands.
-    `seed_variance` (columns,) and `seed_freedom` add the variance of a mean over seeds; degrees of freedom
-    are then Welch-Satterthwaite's.
+    `values` (columns,) are means over `counts` seeds; `covariance` (columns, columns) is that of their draws on
+    the same resampled clusters; `seeds` and `between` (columns,) are the parts of `seed_parts`, 0 for one seed.
+    t = difference / √(rows + seeds): the variance of a delta between two columns whose seeds have nothing in
+    common. Degrees of freedom (rows + seeds) · Σb / Σ(b²/(k−1)) with b = s²/k: as in `seed_parts` for one column,
+    Welch's for two without noise of rows; at most clusters − 1.
     """
-    rows, columns = values.shape
-    if rows < 2:
+    columns = len(values)
+    if clusters < 2:
         return np.ones((columns, columns))
-    means = values.mean(axis=0)
-    covariance = np.atleast_2d(np.cov(values, rowvar=False)) / rows
     spread = np.diag(covariance)
-    variance = np.clip(spread[:, None] + spread[None, :] - 2 * covariance, 0, None)
-    variance[variance < 1e-15] = 0
-    freedom: Any = rows - 1
-    if seed_variance is not None and seed_freedom is not None:
-        extra = seed_variance[:, None] + seed_variance[None, :]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            parts = np.where(seed_freedom > 0, seed_variance**2 / np.maximum(seed_freedom, 1), 0)
-            denominator = variance**2 / (rows - 1) + parts[:, None] + parts[None, :]
-            freedom = np.where(denominator > 0, (variance + extra) ** 2 / denominator, rows - 1)
-        variance = variance + extra
-    difference = np.abs(means[:, None] - means[None, :])
+    variance = (
+        np.clip(spread[:, None] + spread[None, :] - 2 * covariance, 0, None) * clusters / (clusters - 1)
+    )
+    variance[variance < 1e-12] = 0
+    total = variance + seeds[:, None] + seeds[None, :]
+    weight = between**2 / np.maximum(counts - 1, 1)
+    least = np.where(counts > 1, counts - 1.0, math.inf)
+    difference = np.abs(values[:, None] - values[None, :])
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * stats.t.sf(difference / np.sqrt(variance), freedom)
-    p = np.where(variance == 0, np.where(difference > 1e-12, LEAST_P, 1.0), p)
+        freedom = total * (between[:, None] + between[None, :]) / (weight[:, None] + weight[None, :])
+        freedom = np.maximum(freedom, np.minimum(least[:, None], least[None, :]))
+        freedom = np.clip(np.nan_to_num(freedom, nan=math.inf, posinf=math.inf), 1, clusters - 1)
+        p = 2 * stats.t.sf(difference / np.sqrt(total), freedom)
+    p = np.where(total == 0, np.where(difference > 1e-9, LEAST_P, 1.0), p)
     np.fill_diagonal(p, 1.0)
     return np.asarray(p)
 

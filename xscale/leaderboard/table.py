@@ -13,7 +13,18 @@ from harness_tasks.sources import DataError
 from harness_tasks.targets import language_groups as target_language_groups
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
-from xscale.leaderboard.bootstrap import Bootstrap, Delta, Estimate, difference, estimate, paired_delta
+from xscale.leaderboard.bootstrap import (
+    STAR_SEEDS,
+    Bootstrap,
+    Delta,
+    Estimate,
+    difference,
+    difference_of_deltas,
+    estimate,
+    paired_delta,
+)
+from xscale.leaderboard.family import Family, Question, family, member
+from xscale.leaderboard.ladders import Group, group_of, recipe_of, seed_groups, twins
 from xscale.leaderboard.panels import Panel, Result, differences
 from xscale.manifest import Entry
 
@@ -27,9 +38,12 @@ Groups = Callable[[str], Mapping[str, tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class Subset:
-    """How many rows a subset has here, and the accuracy of always answering its commonest label."""
+    """How many rows a subset has here, in how many clusters, and the accuracy of always answering its commonest
+    label.
+    """
 
     rows: int
+    clusters: int
     commonest_label: float
 
 
@@ -41,6 +55,7 @@ class Row:
     group ("de", "script:Latin", …) to the accuracy on the board's `group_subset`. `seed_spread` is the
     standard deviation over seeds of `acc`'s values; `rows_right` packs in how many languages each row was
     right, for `check_reference`. `targets` are the sets it was fine-tuned on for this table's target.
+    `delta_difference` is ΔOOD − ΔID. `arm` and `recipe` tell apart what has the same intermediate tasks.
     """
 
     id: str
@@ -60,6 +75,9 @@ class Row:
     groups: dict[str, Estimate] = field(default_factory=dict)
     note: str | None = None
     rows_right: str | None = None
+    arm: str | None = None
+    recipe: str = ""
+    delta_difference: Delta | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,7 @@ class Table:
     group_subset: str
     rows: list[Row]
     notes: list[str]
+    rank_subset: str = "all"
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,7 @@ class Filter:
     sizes: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     ids: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def passes(self, entry: Entry) -> bool:
         """Whether the entry is shown."""
@@ -115,17 +135,6 @@ class Filter:
             and (not self.seeds or entry.seed in self.seeds)
             and (not self.ids or entry.id in self.ids)
         )
-
-
-@dataclass(frozen=True)
-class _Member:
-    """Which checkpoints of the panel a row stands for, with each one's baseline: indices along the first
-    axis.
-    """
-
-    entries: tuple[Entry, ...]
-    indices: tuple[int, ...]
-    baselines: tuple[int | None, ...]
 
 
 def make_board(
@@ -143,12 +152,15 @@ def make_board(
     seed: int = 0,
     groups: Groups | None = None,
     bootstraps: Sequence[Bootstrap] | None = None,
+    question: Question | None = None,
 ) -> Board:
     """Compute the board.
 
     `subsets` are shown beside "all"; those that a panel lacks are left out with a note. `deltas` are the
     subsets on which checkpoints are compared with their baselines (where a panel has none of them: on
-    "all"); Holm's correction counts exactly these. `by` adds a breakdown ("language", "script", "family",
+    "all"). Holm's correction counts the family of `question`, over all of `panels`, whatever is shown; a delta
+    that is not of the family has an interval and no corrected p-value. Ranks are by accuracy on the question's
+    subset. `by` adds a breakdown ("language", "script", "family",
     "seen") of the accuracy on `group_subset`. `seeds` "mean" merges checkpoints that differ in their seed
     only. `groups` replaces the language table of `harness_tasks` (target -> group -> languages).
     `bootstraps`, one a panel, saves drawing again. Raises `UserError` for a subset, breakdown or order that
@@ -156,27 +168,39 @@ def make_board(
     """
     if sort not in SORTS:
         raise UserError(f"unknown order {sort!r}; there are: {', '.join(SORTS)}")
-    chosen = show or Filter()
+    chosen, asked = show or Filter(), question or Question()
     known = {name for panel in panels for name in panel.masks}
     for name in (*subsets, *deltas, group_subset):
         if panels and name not in known | {"id", "ood"}:
             raise UserError(f"no result has the subset {name!r}; there are: {', '.join(sorted(known))}")
     status = {result.entry.id: result for result in results}
+    drawn = list(bootstraps) if bootstraps else [Bootstrap(panel, draws, seed) for panel in panels]
+    tested = family(drawn, asked, seed)
     tables = []
-    for number, panel in enumerate(panels):
+    for panel, bootstrap in zip(panels, drawn, strict=True):
         axes = language_groups(panel, by, groups) if by else {}
-        bootstrap = bootstraps[number] if bootstraps else Bootstrap(panel, draws, seed)
-        table = _table(bootstrap, panels, status, subsets, deltas, axes, group_subset, chosen, seeds, seed)
+        if chosen.targets and panel.target not in chosen.targets:
+            continue
+        table = _table(
+            bootstrap, panels, status, subsets, deltas, axes, group_subset, chosen, seeds, seed, asked, tested
+        )
         if table is not None:
-            tables.append(table)
-    tables = [_sorted(table, sort) for table in _corrected(tables)]
+            tables.append(_sorted(table, sort))
     unavailable = [
         (result.entry.id, result.status, result.problem or "")
         for result in results
         if result.status != "ok" and chosen.passes(result.entry)
     ]
-    settings = {"draws": draws, "seed": seed, "level": st.LEVEL, "seeds": seeds, "sort": sort}
-    return Board(tables, unavailable, _notes(tables, panels), settings)
+    settings = {
+        "draws": draws,
+        "seed": seed,
+        "level": st.LEVEL,
+        "seeds": seeds,
+        "sort": sort,
+        "question": asdict(asked),
+        "comparisons": len(tested),
+    }
+    return Board(tables, unavailable, _notes(tables, panels, tested), settings)
 
 
 def language_groups(panel: Panel, by: str, groups: Groups | None = None) -> dict[str, tuple[str, ...]]:
@@ -209,6 +233,8 @@ def _table(
     show: Filter,
     seeds: Seeds,
     seed: int,
+    question: Question,
+    tested: Family,
 ) -> Table | None:
     panel = bootstrap.panel
     members = _members(panel, show, seeds)
@@ -218,43 +244,53 @@ def _table(
         bootstrap.prepare(group_subset, list(axes.values()))
     names = ["all", *(name for name in dict.fromkeys(subsets) if name != "all" and name in panel.masks)]
     compared = [name for name in dict.fromkeys(deltas) if name in panel.masks] or ["all"]
-    rows = []
-    for member in members:
+    rows, right, ranked_on = [], panel.right(), question.subset_of(panel)
+    both = {"id", "ood"} <= set(panel.masks)
+    for group in members:
         acc, spread = {}, {}
         for name in names:
-            acc[name] = estimate(bootstrap, member.indices, name, seed=seed)
-            if len(member.indices) > 1:
-                spread[name] = float(bootstrap(name)[0][list(member.indices)].std(ddof=1))
-        first = member.entries[0]
+            acc[name] = estimate(bootstrap, group.indices, name, seed=seed)
+            if len(group.indices) > 1:
+                spread[name] = float(bootstrap(name)[0][list(group.indices)].std(ddof=1))
+        entries = [panel.entries[index] for index in group.indices]
+        first = entries[0]
+        paired = tuple(zip(*group.pairs, strict=True)) if group.pairs and first.size != 0 else None
         rows.append(
             Row(
                 id=first.id,
-                ids=tuple(entry.id for entry in member.entries),
+                ids=tuple(entry.id for entry in entries),
                 model=first.model,
                 base=first.base,
                 intermediate=tuple(first.intermediate),
                 size=first.size,
-                seeds=tuple(entry.seed for entry in member.entries if entry.seed is not None),
+                seeds=tuple(entry.seed for entry in entries if entry.seed is not None),
                 targets=tuple(first.targets.get(panel.target, ())),
                 acc=acc,
-                gap=_gap(bootstrap, member.indices, seed) if {"id", "ood"} <= set(panel.masks) else None,
+                gap=_gap(bootstrap, group.indices, seed) if both else None,
                 deltas={
-                    name: _delta(bootstrap, member, name, panel, panels, status, seed) for name in compared
+                    name: tested[member(panel, group)]
+                    if name == ranked_on and _is_tested(panel, group, tested)
+                    else _delta(bootstrap, group, name, panel, panels, status, seed)
+                    for name in compared
                 },
                 seed_spread=spread,
                 note=first.note,
-                rows_right=st.pack_counts(bootstrap.right()[member.indices[0]])
-                if len(member.indices) == 1
-                else None,
+                rows_right=st.pack_counts(right[group.indices[0]]) if len(group.indices) == 1 else None,
                 groups={
-                    group: estimate(bootstrap, member.indices, group_subset, codes, seed)
-                    for group, codes in axes.items()
+                    axis: estimate(bootstrap, group.indices, group_subset, codes, seed)
+                    for axis, codes in axes.items()
                     if group_subset in panel.masks
                 },
+                arm=first.arm,
+                recipe=recipe_of(first),
+                delta_difference=difference_of_deltas(bootstrap, *paired, "ood", "id", seed=seed)
+                if both and paired
+                else None,
             )
         )
-    rows = _ranked(rows, members, bootstrap)
-    notes = [*panel.notes, *_warnings(panel)]
+    rows = _ranked(rows, members, bootstrap, ranked_on)
+    notes = [*panel.notes, *_warnings(panel), *twins(panel), *_left_out(members, panel, panels, status)]
+    notes += _undetected(rows, ranked_on)
     missing = [name for name in subsets if name not in panel.masks and name != "all"]
     if missing:
         notes.append(f"no rows of: {', '.join(missing)}")
@@ -270,11 +306,15 @@ def _table(
         data_fingerprint=panel.key[2],
         task_version=panel.key[3],
         key=panel.key,
-        subsets={name: Subset(int(panel.masks[name].sum()), panel.commonest_label(name)) for name in names},
+        subsets={
+            name: Subset(int(panel.masks[name].sum()), bootstrap.clusters(name), panel.commonest_label(name))
+            for name in names
+        },
         groups=dict(axes),
         group_subset=group_subset,
         rows=rows,
         notes=notes,
+        rank_subset=ranked_on,
     )
 
 
@@ -299,67 +339,75 @@ def _warnings(panel: Panel) -> list[str]:
     return found
 
 
-def _members(panel: Panel, show: Filter, seeds: Seeds) -> list[_Member]:
-    position = {entry.id: index for index, entry in enumerate(panel.entries)}
-    grouped: dict[Any, list[Entry]] = {}
-    for entry in panel.entries:
-        if show.passes(entry):
-            mergeable = seeds == "mean" and entry.seed is not None and entry.size is not None
-            key: Any = recipe_key(entry, panel.target) if mergeable else entry.id
-            grouped.setdefault(key, []).append(entry)
-    members = []
-    for group in grouped.values():
-        distinct = len({entry.seed for entry in group}) == len(group)
-        for part in [group] if distinct else [[entry] for entry in group]:
-            members.append(
-                _Member(
-                    tuple(part),
-                    tuple(position[entry.id] for entry in part),
-                    tuple(position.get(entry.baseline) if entry.baseline else None for entry in part),
-                )
-            )
-    return members
+def _members(panel: Panel, show: Filter, seeds: Seeds) -> list[Group]:
+    """The rows of a table: checkpoints that are shown, each alone or with the other seeds that are shown."""
+    shown = [index for index, entry in enumerate(panel.entries) if show.passes(entry)]
+    if seeds == "each":
+        return [group_of(panel, [index]) for index in shown]
+    found = []
+    for group in seed_groups(panel):
+        kept = [index for index in (*group.indices, *group.left_out) if index in shown]
+        if kept:
+            found.append(group_of(panel, sorted(kept)))
+    return found
 
 
-def recipe_key(entry: Entry, target: str) -> tuple[Any, ...]:
-    """What checkpoints share that differ in their seed only."""
-    return (
-        entry.model,
-        entry.base,
-        tuple(entry.intermediate),
-        entry.size,
-        tuple(entry.targets.get(target, ())),
-    )
+def _is_tested(panel: Panel, group: Group, tested: Family) -> bool:
+    """Whether the row is a whole group of the family, not some of its seeds."""
+    found = tested.get(member(panel, group))
+    return found is not None and found.seeds == len(group.pairs)
+
+
+def _left_out(
+    members: Sequence[Group], panel: Panel, panels: Sequence[Panel], status: Mapping[str, Result]
+) -> list[str]:
+    """A footnote for every seed that counts in no figure of its row."""
+    found = []
+    for group in members:
+        for index in group.left_out:
+            entry = panel.entries[index]
+            why = _why_no_delta(entry, panel, panels, status)
+            found.append(f"{entry.id} is left out of the mean over seeds: {why}")
+    return found
+
+
+def _undetected(rows: Sequence[Row], subset: str) -> list[str]:
+    """What deltas of the question that were not found would have taken."""
+    parts = []
+    for row in rows:
+        delta = row.deltas.get(subset)
+        if delta and delta.p_holm > 1 - st.LEVEL and math.isfinite(delta.detectable):
+            size = "-" if row.size is None else f"{row.size:,}"
+            parts.append(f"N {size}: {100 * delta.detectable:.1f}")
+    if not parts:
+        return []
+    shown = ", ".join(dict.fromkeys(parts[:8])) + (", ..." if len(parts) > 8 else "")
+    return [f"deltas not told from 0; to be found in 4 of 5 tries it takes, in points: {shown}"]
 
 
 def _gap(bootstrap: Bootstrap, indices: Sequence[int], seed: int) -> Estimate:
+    """ID − OOD, whose rows are in different clusters; the smaller subset's number of clusters counts."""
     picked = list(indices)
     (id_values, id_draws), (ood_values, ood_draws) = bootstrap("id"), bootstrap("ood")
     values, draws = id_values[picked] - ood_values[picked], id_draws[picked] - ood_draws[picked]
-    return difference(values, draws, bootstrap.clusters("id", "ood"), seed)
+    found = difference(values, draws, bootstrap.clusters("id", "ood"), seed)
+    return Estimate(found.value, found.low, found.high)
 
 
 def _delta(
     bootstrap: Bootstrap,
-    member: _Member,
+    group: Group,
     subset: str,
     panel: Panel,
     panels: Sequence[Panel],
     status: Mapping[str, Result],
     seed: int,
 ) -> Delta:
-    pairs = [
-        (index, base)
-        for index, base in zip(member.indices, member.baselines, strict=True)
-        if base is not None
-    ]
-    if not pairs:
-        return Delta(
-            baseline=member.entries[0].baseline,
-            reason=_why_no_delta(member.entries[0], panel, panels, status),
-        )
-    mine, base = [index for index, _ in pairs], [index for _, index in pairs]
-    return paired_delta(bootstrap, mine, base, subset, seed=seed)
+    first = panel.entries[group.indices[0]]
+    if not group.pairs:
+        return Delta(baseline=first.baseline, reason=_why_no_delta(first, panel, panels, status))
+    mine, base = zip(*group.pairs, strict=True)
+    return replace(paired_delta(bootstrap, mine, base, subset, seed=seed), p_holm=math.nan)
 
 
 def _why_no_delta(entry: Entry, panel: Panel, panels: Sequence[Panel], status: Mapping[str, Result]) -> str:
@@ -376,44 +424,27 @@ def _why_no_delta(entry: Entry, panel: Panel, panels: Sequence[Panel], status: M
     return f"baseline {entry.baseline} has no {panel.target} result"
 
 
-def _ranked(rows: list[Row], members: Sequence[_Member], bootstrap: Bootstrap) -> list[Row]:
-    """Add ranks by accuracy over all rows of the panel, among the checkpoints that are shown."""
+def _ranked(rows: list[Row], members: Sequence[Group], bootstrap: Bootstrap, subset: str) -> list[Row]:
+    """Add ranks by accuracy on a subset, among the checkpoints that are shown; seeds count as in the deltas."""
     if len(rows) < 2:
         return rows
-    share = bootstrap.right().T / len(bootstrap.panel.languages)
-    merged = np.stack([share[:, list(member.indices)].mean(axis=1) for member in members], axis=1)
-    values = bootstrap("all")[0]
-    counts = np.array([len(member.indices) for member in members])
-    spread = np.array(
-        [
-            float(values[list(member.indices)].var(ddof=1)) / len(member.indices)
-            if len(member.indices) > 1
-            else 0.0
-            for member in members
-        ]
+    values, draws = bootstrap(subset)
+    picked = [list(group.indices) for group in members]
+    means = np.array([values[chosen].mean() for chosen in picked])
+    merged = np.stack([draws[chosen].mean(axis=0, dtype=np.float64) for chosen in picked])
+    parts = [st.seed_parts(values[chosen], draws[chosen]) if len(chosen) > 1 else None for chosen in picked]
+    p = st.pairwise_p(
+        means,
+        np.cov(merged[:, ~np.isnan(merged).any(axis=0)]),
+        np.array([part.seeds if part else 0.0 for part in parts]),
+        np.array([part.between if part else 0.0 for part in parts]),
+        np.array([len(chosen) for chosen in picked]),
+        bootstrap.clusters(subset),
     )
-    found = st.ranks(merged.mean(axis=0), st.pairwise_p(merged, spread, counts - 1.0))
+    found = st.ranks(means, p)
     return [
         replace(row, rank=(found.best[index], found.worst[index]), rank_group=found.groups[index])
         for index, row in enumerate(rows)
-    ]
-
-
-def _corrected(tables: Sequence[Table]) -> list[Table]:
-    """Holm over every delta of every table of the board."""
-    places = [
-        (t, r, name)
-        for t, table in enumerate(tables)
-        for r, row in enumerate(table.rows)
-        for name in row.deltas
-    ]
-    adjusted = st.holm([tables[t].rows[r].deltas[name].p for t, r, name in places])
-    new: dict[tuple[int, int], dict[str, Delta]] = {}
-    for (t, r, name), p in zip(places, adjusted.tolist(), strict=True):
-        new.setdefault((t, r), {})[name] = replace(tables[t].rows[r].deltas[name], p_holm=p)
-    return [
-        replace(table, rows=[replace(row, deltas=new.get((t, r), {})) for r, row in enumerate(table.rows)])
-        for t, table in enumerate(tables)
     ]
 
 
@@ -422,7 +453,7 @@ def _sorted(table: Table, sort: str) -> Table:
         return (
             row.base is None,
             row.base or "",
-            row.intermediate if row.size else (),
+            (row.arm or "", row.intermediate, row.recipe) if row.size else (),
             row.targets,
             -1 if row.size is None else row.size,
             row.seeds,
@@ -445,7 +476,7 @@ def _sorted(table: Table, sort: str) -> Table:
     return replace(table, rows=rows)
 
 
-def _notes(tables: Sequence[Table], panels: Sequence[Panel]) -> list[str]:
+def _notes(tables: Sequence[Table], panels: Sequence[Panel], tested: Family) -> list[str]:
     notes = []
     for target in dict.fromkeys(table.target for table in tables):
         mine = [panel for panel in panels if panel.target == target]
@@ -457,8 +488,13 @@ def _notes(tables: Sequence[Table], panels: Sequence[Panel]) -> list[str]:
     several = [row for table in tables for row in table.rows if len(row.ids) > 1]
     if several:
         notes.append("rows of several seeds: mean over seeds; intervals cover test items and training seeds")
-    if any(len(row.ids) == 1 for table in tables for row in table.rows):
-        notes.append("one seed: intervals cover the choice of test items, not the luck of training")
+    single = [row for table in tables for row in table.rows if len(row.ids) == 1]
+    if single:
+        more = any(delta.seeds > 1 for delta in tested.values())
+        notes.append(
+            "a row of one seed: its interval covers the choice of test items, not the luck of training"
+            + (f"; stars stand at means over {STAR_SEEDS} seeds or more (--seeds mean)" if more else "")
+        )
     return notes
 
 
