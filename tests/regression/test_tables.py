@@ -17,6 +17,7 @@ import pytest
 from xscale.leaderboard import scaling
 from xscale.leaderboard.bootstrap import Bootstrap
 from xscale.leaderboard.compare import compare
+from xscale.leaderboard.ladders import ladders
 from xscale.leaderboard.panels import build_panels, load_results
 from xscale.leaderboard.reference import changed_figures
 from xscale.leaderboard.render import render
@@ -40,7 +41,7 @@ def figures() -> dict[str, Any]:
     board = make_board(panels, results, subsets=subsets, deltas=deltas, by="language", draws=2_000)
     means = make_board(panels, results, seeds="mean", draws=2_000)
     bootstrap = Bootstrap(panels[0], 2_000)
-    ladder = scaling.ladders(panels[0])[0]
+    ladder = ladders(panels[0])[0]
     flips = compare(panels, results, "snli-0-s0", "snli-512-s0", draws=2_000)[0]
     curve = scaling.curve(bootstrap, ladder, "ood")
     return {
