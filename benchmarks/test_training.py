@@ -84,6 +84,7 @@ def trainer(setting: dict[str, Any], folder: Path, padded: bool) -> None:
         logging_strategy="no",
         **grouped,
     )
+    setting["model"].set_attn_implementation("eager")  # the faster one here, and what our loop uses
     collator = None if padded else DataCollatorWithPadding(tokenizer)
     Trainer(model=setting["model"], args=arguments, train_dataset=data, data_collator=collator).train()
 

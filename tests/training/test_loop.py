@@ -166,6 +166,38 @@ def test_one_row_that_does_not_fit_is_said_with_what_helps(
         train(base, PHASE)
 
 
+def test_memory_that_runs_out_for_the_optimiser_is_said(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(UserError, match=r"Adam's two moments of [\d,]+ trained parameters; freeze some"):
+        train(base, PHASE)
+
+
+def test_development_scores_are_the_same_in_batches_that_fit(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xscale.training import development
+
+    tokenizer = load_tokenizer(str(base))
+    english = development.development_set("xnli", "en", "pair_classification", 70, "bundled", tokenizer, 48)
+    names = ("entailment", "neutral", "contradiction")
+    model = model_with_head(str(base), "pair_classification", names, 1, 0.0)
+    whole = development.accuracy(model, english, tokenizer, torch.device("cpu"), "fp32")
+    original, sizes = development.call, []
+
+    def call(model: Any, inputs: dict[str, torch.Tensor]) -> Any:
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return original(model, inputs)
+
+    monkeypatch.setattr(development, "call", call)
+    assert development.accuracy(model, english, tokenizer, torch.device("cpu"), "fp32") == whole
+    assert sizes[0] > 20 and [size for size in sizes if size <= 20] == [16, len(english.inputs) - 16]
+
+
 def test_other_errors_are_not_taken_for_memory(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object) -> torch.Tensor:
         raise RuntimeError("shapes do not fit")

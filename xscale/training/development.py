@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness_tasks.rows import Options, build_documents
@@ -106,11 +107,32 @@ def accuracy(
     A classifier's labels are matched with the target's answers by name, as in evaluation.
     """
     model.eval()
-    columns = _columns(model, development.target)
+    columns, rows = _columns(model, development.target), _ROWS_A_BATCH
+    while True:
+        try:
+            right = _right(model, development, columns, rows, tokenizer, device, precision, trunk)
+            return right / max(1, len(development.inputs))
+        except RuntimeError as error:
+            if rows == 1 or not should_reduce_batch_size(error):
+                raise
+        rows //= 2
+        clear_device_cache(garbage_collection=True)
+
+
+def _right(
+    model: PreTrainedModel,
+    development: DevelopmentSet,
+    columns: list[int] | None,
+    rows: int,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    precision: Precision,
+    trunk: Trunk | None,
+) -> int:
     order = sorted(range(len(development.inputs)), key=lambda i: development.inputs[i].length)
     right = torch.zeros((), dtype=torch.long, device=device)
-    for start in range(0, len(order), _ROWS_A_BATCH):
-        batch = [development.inputs[i] for i in order[start : start + _ROWS_A_BATCH]]
+    for start in range(0, len(order), rows):
+        batch = [development.inputs[i] for i in order[start : start + rows]]
         inputs = collate(batch, development.head, tokenizer)
         if trunk is not None:
             inputs |= with_states(inputs, batch, development.head, trunk)
@@ -121,7 +143,7 @@ def accuracy(
         if columns is not None:
             logits = logits[:, columns]
         right += (logits.argmax(-1) == labels).sum()
-    return int(right) / max(1, len(order))
+    return int(right)
 
 
 def _columns(model: PreTrainedModel, target: str) -> list[int] | None:

@@ -304,7 +304,15 @@ def _update(run: _Run, rate: float, max_gradient_norm: float) -> None:
         group["lr"] = rate
     run.scaler.unscale_(run.optimizer)
     torch.nn.utils.clip_grad_norm_(run.parameters.values(), max_gradient_norm)
-    run.scaler.step(run.optimizer)
+    try:
+        run.scaler.step(run.optimizer)
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        raise UserError(
+            f"out of memory for Adam's two moments of {sum(p.numel() for p in run.parameters.values()):,} trained parameters; "
+            "freeze some, or use lora or a smaller base"
+        ) from None
     run.scaler.update()
     run.optimizer.zero_grad(set_to_none=True)
 
