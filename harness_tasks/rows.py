@@ -140,6 +140,11 @@ def anchor_of(target: str, options: Options = DEFAULTS, language: str = "en") ->
     return _read(target, language, "test", options).english.anchor
 
 
+def row_count(target: str, language: str, options: Options = DEFAULTS) -> int:
+    """How many test rows the language has."""
+    return len(_read(target, language, "test", options).rows)
+
+
 def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict[str, str]:
     """What a result records of its data: ``data_source``, ``data_anchor`` and ``data_fingerprint``.
 

@@ -23,8 +23,9 @@ from harness_tasks.subsets import load_membership
 from harness_tasks.targets import targets
 from harness_tasks.tasks import task_name
 from xscale.errors import UserError
+from xscale.evaluation.answers import PARTIAL, RESULTS, Selection, result_key
+from xscale.evaluation.models import build_model, load_tasks
 from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
-from xscale.evaluation.runner import PARTIAL, RESULTS, Selection, build_model, load_tasks, result_key
 from xscale.files import HALF_WRITTEN, REPLACED, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
 from xscale.progress import say

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from harness_tasks.subsets.membership import shipped
 from xscale.errors import UserError
+from xscale.evaluation.answers import Selection
 from xscale.evaluation.predictions import PREDICTIONS
-from xscale.evaluation.runner import Selection
 from xscale.experiment import Recipe
 from xscale.journal import journal_of, read_events
 from xscale.workspace import Workspace

@@ -7,7 +7,10 @@ from typing import Any
 from harness_tasks.targets import document_pairs
 from harness_tasks.targets.forms import NLI_LABELS, copa_pairs, nli_pair
 
-__all__ = ["NLI_LABELS", "copa_pairs", "document_pairs", "nli_pair", "takes_token_types"]
+# Goes up when the tokens of a document, or what the model is told of them, could change: answers count by it.
+ENCODING_VERSION = 1
+
+__all__ = ["ENCODING_VERSION", "NLI_LABELS", "copa_pairs", "document_pairs", "nli_pair", "takes_token_types"]
 
 
 def takes_token_types(config: Any) -> bool:

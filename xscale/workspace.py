@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from xscale.errors import UserError
-from xscale.evaluation.runner import Selection, is_current, result_key
+from xscale.evaluation.answers import Selection, is_current, result_key
 from xscale.experiment import Recipe
 from xscale.files import refuse_link, sha256_of_folder, write_text
 from xscale.manifest import LOCAL_MODEL, Entry, add_entries, checkpoint_folder, read_manifest_or_empty

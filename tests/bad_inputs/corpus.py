@@ -71,8 +71,15 @@ def folder_cases(workspace: Path) -> list[Case]:
                 () if "--manifest" in entry["call"] else ("--manifest", "{folder}/checkpoints_manifest.json")
             )
 
-            def prepare(folder: Path, damage: Callable[[Path], None] = damage) -> None:
+            def prepare(
+                folder: Path,
+                damage: Callable[[Path], None] = damage,
+                computes: bool = "--limit" in arguments,
+            ) -> None:
                 shutil.copytree(workspace, folder, dirs_exist_ok=True)
+                if computes:  # where all answers are there, eval needs no checkpoint
+                    for path in (folder / "results/model").iterdir():
+                        path.unlink()
                 damage(folder)
 
             cases.append(Case(kind, entry["name"], prepare, arguments, entry.get("message", "")))

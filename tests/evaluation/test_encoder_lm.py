@@ -19,9 +19,9 @@ from transformers import (
 
 from harness_tasks.rows import Options, build_documents
 from xscale.errors import UserError
+from xscale.evaluation.answers import evaluate_entry
 from xscale.evaluation.encoder_lm import EncoderLM
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
-from xscale.evaluation.runner import evaluate_entry
 from xscale.manifest import Entry
 
 BUNDLED = Options(data="bundled")

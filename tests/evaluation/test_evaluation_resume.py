@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from small_checkpoints import SELECTION
 
+from xscale.evaluation.answers import PARTIAL, RESULTS, evaluate_entry
 from xscale.evaluation.encoder_lm import EncoderLM
-from xscale.evaluation.journal import Journal
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
-from xscale.evaluation.runner import PARTIAL, RESULTS, evaluate_entry
+from xscale.evaluation.scores import Journal
 from xscale.manifest import Entry
 
 

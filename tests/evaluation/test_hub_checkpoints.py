@@ -8,8 +8,8 @@ import tiny_model
 from loopback_hub import LoopbackHub
 from small_checkpoints import SELECTION
 
+from xscale.evaluation.answers import evaluate_entry
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
-from xscale.evaluation.runner import evaluate_entry
 from xscale.manifest import Entry, read_manifest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -28,7 +28,7 @@ def test_when_only_our_tasks_are_indexed(words: str, ours: bool) -> None:
 
 def test_the_numbers_of_the_sweep(checkpoint: Path, tmp_path: Path) -> None:
     """The same accuracies as `xscale eval`, through lm_eval's own command line."""
-    from xscale.evaluation.runner import evaluate_entry
+    from xscale.evaluation.answers import evaluate_entry
     from xscale.manifest import Entry
 
     selection = {"xnli": (("de", "sw"), 25), "xcopa": (("qu",), 25)}

@@ -15,9 +15,9 @@ import torch
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.targets import doc_to_choice, doc_to_text
 from xscale.errors import UserError
-from xscale.evaluation import kept_answers
+from xscale.evaluation import language_models
+from xscale.evaluation.answers import evaluate_entry
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
-from xscale.evaluation.runner import evaluate_entry
 from xscale.manifest import Entry, make_entry
 
 SELECTION = {"xcopa": (("en", "it"), 12), "xnli": (("en",), 6)}
@@ -103,7 +103,7 @@ def test_parts_and_an_interruption_change_nothing(
 
     entry = lm_entry(causal_lm, tmp_path, dtype="float32", batch_size=1)
     reference = evaluate(entry, tmp_path / "whole")[1]
-    monkeypatch.setattr(kept_answers, "DOCUMENTS_A_PART", 5)
+    monkeypatch.setattr(language_models, "DOCUMENTS_A_PART", 5)
     real, asked = HFLM.loglikelihood, []
 
     def ask(self: object, requests: list, **kwargs: object) -> object:

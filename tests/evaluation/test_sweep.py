@@ -14,9 +14,9 @@ from small_checkpoints import SELECTION, make_checkpoint
 from transformers import BertConfig
 
 from xscale.errors import UserError
-from xscale.evaluation import encoder_lm, runner, trunk
+from xscale.evaluation import answers, encoder_lm, models, trunk
+from xscale.evaluation.answers import PARTIAL
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
-from xscale.evaluation.runner import PARTIAL
 from xscale.evaluation.sweep import evaluate_entries
 from xscale.manifest import Entry
 from xscale.pipeline import evaluate as evaluate_workspace
@@ -230,8 +230,8 @@ def test_data_and_requests_are_made_once(
 
     from harness_tasks import rows
 
-    runner._load_tasks.cache_clear()
-    runner._record.cache_clear()
+    models._load_tasks.cache_clear()
+    answers._record.cache_clear()
     read, built = [], []
     real_read, real_build = rows.read_target, task.Task.build_all_requests
     monkeypatch.setattr(rows, "read_target", lambda *a, **k: read.append(a) or real_read(*a, **k))
@@ -255,7 +255,7 @@ def test_two_processes_give_what_one_gives(family: list[Entry], tmp_path: Path) 
         f"""
 import sys
 from pathlib import Path
-sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(runner.__file__).parents[2])]!r}
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(answers.__file__).parents[2])]!r}
 from xscale.evaluation.sweep import evaluate_entries
 from xscale.manifest import Entry
 entries = [Entry(**fields) for fields in {[entry.model_dump() for entry in family[:2]]!r}]

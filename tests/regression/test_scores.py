@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from xscale.evaluation.answers import evaluate_entry
 from xscale.evaluation.predictions import read_predictions
-from xscale.evaluation.runner import evaluate_entry
 from xscale.manifest import Entry
 
 FOLDER = Path(__file__).parent / "checkpoints"

@@ -1,11 +1,56 @@
-"""Batches of texts of similar length, by a budget of padded tokens."""
+"""Which documents are computed together: in blocks and batches that do not depend on what else is asked for.
+
+A document's score depends, in its last bits, on the batch it is computed in. So that answers can grow, from a few documents
+to all, and still be what one evaluation of all gives, the batches of a target in a language are fixed once: its documents,
+in the task's fixed order, are cut into blocks, the first one small and each next one larger; a block's texts make batches
+of similar length. An evaluation computes the batches that have a document it needs, whole.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from xscale.evaluation.tokens import Tokens
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The documents of a target in one language, all of them in the task's fixed order, and the positions of those
+    whose answers are needed (ascending). `task` is lm_eval's."""
+
+    documents: Sequence[Document]
+    needed: Sequence[int]
+    task: Any = None
+
+
+def blocks(total: int, first: int, growth: int = 4, largest: int | None = None) -> list[range]:
+    """Positions 0 ... total - 1 in blocks: `first` of them, then as many as to have `growth` times what was before, at most
+    `largest` at once. A last block of less than half of what is before it is joined to the one before."""
+    ends = []
+    end = first
+    while end < total:
+        ends.append(end)
+        end += min(end * (growth - 1), largest or total)
+    if ends and largest is None and total - ends[-1] < ends[-1] / 2:
+        ends.pop()
+    return [range(start, end) for start, end in zip([0, *ends], [*ends, total], strict=True) if end > start]
+
+
+def needed_blocks(section: Section, all_blocks: Sequence[range]) -> list[range]:
+    """The blocks that have a document whose answer is needed."""
+    needed = np.asarray(section.needed, dtype=np.int64)
+    return [
+        block
+        for block in all_blocks
+        if np.searchsorted(needed, block.start) < np.searchsorted(needed, block.stop)
+    ]
 
 
 def batch_plan(lengths: np.ndarray, budget: int) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,19 +30,31 @@ from harness_tasks.targets import get_target, targets
 from xscale.adapters import ADAPTER_CONFIG, load_adapted
 from xscale.encoding import document_pairs, takes_token_types
 from xscale.errors import UserError
-from xscale.evaluation.batches import Batch, batch_plan, padded
-from xscale.evaluation.journal import Journal
+from xscale.evaluation.batches import Batch, Document, Section, batch_plan, blocks, needed_blocks, padded
+from xscale.evaluation.kept import Kept
 from xscale.evaluation.processes import from_all_processes, several_processes
-from xscale.evaluation.tokens import Tokens, tokenised, tokenizer_fingerprint
+from xscale.evaluation.scores import Journal, batch_number
+from xscale.evaluation.tokens import Tokens, cut_texts, tokenised, tokenizer_fingerprint
 from xscale.hub import hub_folder
+from xscale.precision import Precision, autocast, effective_precision
 from xscale.progress import progress, say
 from xscale.tokenizer_files import published_tokenizer
 
 TOKENS_A_BATCH = 8192
 # On a CPU larger activations leave the caches: e5-small was a fifth slower at 8192.
 TOKENS_A_BATCH_ON_CPU = 1024
-Document = Mapping[str, Any]
+MODEL_DTYPES = {"fp32": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}
+FIRST_BLOCK = (
+    16  # documents of a language that are computed where one is asked for; more where batches are large
+)
 Call = Callable[[Batch], torch.Tensor]  # to scores (texts, columns)
+
+
+class Adds(Protocol):
+    """What keeps scores: a journal, or several."""
+
+    def add(self, batch: int, scores: np.ndarray) -> None:
+        """Keep a batch's scores."""
 
 
 class EncoderLM(LM):
@@ -56,7 +68,8 @@ class EncoderLM(LM):
             runs out.
         batch_size, max_batch_size: taken for lm_eval's sake; batches are made by tokens.
         device: a torch device; CUDA when there is one unless given.
-        precision: fp32, bf16 (autocast, on CUDA only) or auto (default): bf16 on CUDA devices that have it, else fp32.
+        precision: fp32, bf16 or fp16 (autocast, on CUDA only) or auto (default): on CUDA devices bf16 where they have
+            units for it, else fp16; fp32 on others.
         label (optional): `label=0:entailment;1:neutral;2:contradiction` for checkpoints whose config has no names.
 
     Under `accelerate launch` the processes share the batches, and all of them have all answers: to lm_eval it is one.
@@ -94,9 +107,9 @@ class EncoderLM(LM):
         self.precision = _precision(precision, self._device)
         self.label = label
         self.description = description or self.folder.name
-        self.truncated: dict[str, int] = {}
-        self.journal_folder: Path | None = None  # where finished batches are kept, and what they are of
-        self.journal_key = ""
+        self.truncated: dict[str, int] = {}  # by target, of the answers asked for last: texts that were cut
+        self.spare: dict[str, bool] = {}  # and whether others were computed with them
+        self.kept: Kept | None = None  # where finished batches are kept, and what computed them
         self._models: dict[str, PreTrainedModel] = {}
         self._fitting = self.tokens_a_batch  # padded tokens that fit into memory, as far as is known
 
@@ -124,9 +137,12 @@ class EncoderLM(LM):
         answers: dict[tuple[str, int], tuple[list[float], int]] = {}
         for target in sorted({str(document["target"]) for document in documents.values()}):
             keys = [key for key, document in documents.items() if document["target"] == target]
-            scores = torch.log_softmax(self.logits(target, [documents[key] for key in keys]), dim=-1)
-            best = scores.argmax(dim=-1).tolist()
-            answers |= dict(zip(keys, zip(scores.tolist(), best, strict=True), strict=True))
+            (scores,) = self.answers(
+                target, [Section([documents[key] for key in keys], range(len(keys)))], one_block=True
+            )
+            answers |= {
+                key: (scores[place].tolist(), int(scores[place].argmax())) for place, key in enumerate(keys)
+            }
         result = []
         for request in requests:
             values, highest = answers[str(request.task_name), int(request.doc_id or 0)]
@@ -144,42 +160,50 @@ class EncoderLM(LM):
     def get_model_info(self) -> dict[str, Any]:
         """What lm_eval writes into its results' config."""
         return {
-            "model_dtype": {"fp32": "float32", "bf16": "bfloat16 autocast"}[self.precision],
+            "model_dtype": MODEL_DTYPES[self.precision],
             "device": str(self._device),
             "truncated_pairs": dict(self.truncated),
         }
 
-    def logits(self, target: str, documents: Sequence[Document]) -> torch.Tensor:
-        """Logits of the choices (float32, shape (documents, choices)), in the order of the documents and task's choices."""
-        work = prepare(head_of(self.folder, target, self.label), documents, self.tokens_a_batch)
-        self.truncated[target] = work.tokens.truncated
-        if work.tokens.truncated:
+    def answers(
+        self, target: str, sections: Sequence[Section], *, one_block: bool = False
+    ) -> list[dict[int, np.ndarray]]:
+        """For each section, by position the log-probabilities (float32) of a needed document's choices, in the task's order.
+
+        They are the same to the last bit whatever else is needed, but where `one_block` makes all documents one block.
+        """
+        work = self.work(target, sections, one_block=one_block)
+        self.truncated[target] = cut = work.cut()
+        self.spare[target] = work.spare
+        if cut:
             say(
-                f"{self.description}: {target}: {work.tokens.truncated} of {len(work.tokens.lengths)} texts were longer "
-                f"than {work.head.max_length} tokens and were cut"
+                f"{self.description}: {target}: {cut} of {len(work.needed)} texts were longer than "
+                f"{work.head.max_length} tokens and were cut"
             )
         with self.journal(work) as journal:
-            mine = range(self._process, len(work.plan), self._processes)
-            todo = [number for number in mine if number not in journal.done]
-            if todo:
+            before = from_all_processes(journal.done)  # the same in all, whatever each found on the disk
+            todo = [number for number in work.todo if work.names[number] not in before]
+            mine = todo[self._process :: self._processes]
+            if mine:
                 model = self._models.pop(target, None)
                 model = load_model(work.head) if model is None else model
-                self.run(head_call(model.to(self._device), work.head), work, todo, journal.add)
-            return work.collect(from_all_processes({number: journal.done[number] for number in mine}))
+                self.run(head_call(model.to(self._device), work.head), work, mine, journal)
+            return work.collect(before | from_all_processes(journal.done))
+
+    def work(self, target: str, sections: Sequence[Section], *, one_block: bool = False) -> Work:
+        """The sections' needed blocks made ready for the target's head."""
+        return prepare(head_of(self.folder, target, self.label), sections, self.tokens_a_batch, one_block)
 
     def journal(self, work: Work) -> Journal:
-        """The journal of the work's batches; in memory only unless `journal_folder` is set."""
-        path = None
-        if self.journal_folder is not None:
-            part = f"-{self._process}of{self._processes}" if self._processes > 1 else ""
-            path = self.journal_folder / f"{work.head.target}{part}.scores"
-        key = [self.journal_key, work.tokens.key, work.budget, self.precision, self._device.type]
-        return Journal(path, json.dumps(key))
+        """The journal of the work's batches; in memory only unless `kept` is set."""
+        if self.kept is None:
+            return Journal(None, "")
+        key = json.dumps([self.kept.key, work.budget, self.precision, self._device.type])
+        part = f"-{self._process}of{self._processes}" if self._processes > 1 else ""
+        return Journal(self.kept.path(work.head.target, part), key, self.kept.others(work.head.target))
 
-    def run(
-        self, call: Call, work: Work, todo: Sequence[int], keep: Callable[[int, np.ndarray], None]
-    ) -> None:
-        """Compute batches of the work; `keep` gets each batch's number and scores, shape (texts, columns), as they come."""
+    def run(self, call: Call, work: Work, todo: Sequence[int], journal: Adds) -> None:
+        """Compute batches of the work; the journal gets each batch's scores, shape (texts, columns), as they come."""
         on_gpu = self._device.type == "cuda"
         total = sum(len(work.plan[number]) for number in todo)
         waiting: list[tuple[int, torch.Tensor]] = []  # a GPU works on the next batch while one is fetched
@@ -195,7 +219,7 @@ class EncoderLM(LM):
                     waiting.append((number, self.forward(call, batch)))
                 while len(waiting) > (1 if on_gpu and number is not None else 0):
                     finished, scores = waiting.pop(0)
-                    keep(finished, scores.float().cpu().numpy())
+                    journal.add(work.names[finished], scores.float().cpu().numpy())
                     advance(len(work.plan[finished]))
 
     def forward(self, call: Call, batch: Batch) -> torch.Tensor:
@@ -217,7 +241,7 @@ class EncoderLM(LM):
 
     def _call(self, call: Call, batch: Batch) -> torch.Tensor:
         here = {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        with autocast(self._device, self.precision):
             return call(here)
 
     @property
@@ -245,22 +269,59 @@ class Head:
 
 @dataclass(frozen=True)
 class Work:
-    """Documents of one target made ready for a head: their tokens and the batches they are computed in."""
+    """Documents of one target made ready for a head: their tokens and the batches they are computed in.
+
+    `plan` are batches of texts and `names` what each is kept under; `todo` are the numbers of those with a needed text.
+    `needed` are the needed texts and `places` says, of each needed document, its section, its position there and its first
+    text; a document has `choices` texts where each choice is a text, else one.
+    """
 
     head: Head
-    documents: int
+    pairs: Sequence[tuple[str, str]]
     tokens: Tokens
     budget: int
     plan: list[np.ndarray]
+    names: list[int]
+    needed: np.ndarray
+    todo: list[int]
+    places: list[tuple[int, int, int]]
+    sections: int
 
-    def collect(self, scores: Mapping[int, np.ndarray]) -> torch.Tensor:
-        """Logits, shape (documents, choices), from the scores of all batches."""
-        texts = len(self.tokens.lengths)
-        logits = torch.empty(texts, len(self.head.columns))
-        for number, batch in enumerate(self.plan):
-            values = torch.from_numpy(scores[number].astype(np.float32))
-            logits[torch.from_numpy(batch)] = values.view(len(batch), -1)
-        return logits.view(self.documents, -1) if _scores_choices(self.head.target) else logits
+    def collect(self, scores: Mapping[int, np.ndarray]) -> list[dict[int, np.ndarray]]:
+        """Of each section the needed documents' log-probabilities by position, from the scores of all `todo` batches.
+
+        Raises `RuntimeError` when the scores of a batch are not there.
+        """
+        columns = len(self.head.columns)
+        logits = np.full((len(self.tokens.lengths), columns), np.nan)
+        for number in self.todo:
+            if self.names[number] not in scores:
+                raise RuntimeError(f"{self.head.target}: batch {number} was computed by no process")
+            logits[self.plan[number]] = scores[self.names[number]].reshape(-1, columns)
+        of_document = len(self.needed) // max(1, len(self.places))  # texts of one document
+        first = np.array([text for _, _, text in self.places], dtype=np.int64)
+        rows = logits[first[:, None] + np.arange(of_document)].reshape(len(first), -1)
+        # in float64, so that rounding to float32 gives the same bits however many rows there are
+        shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
+        logprobs = (shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))).astype(np.float32)
+        result: list[dict[int, np.ndarray]] = [{} for _ in range(self.sections)]
+        for (section, position, _), row in zip(self.places, logprobs, strict=True):
+            result[section][position] = row
+        return result
+
+    @property
+    def spare(self) -> bool:
+        """Whether a batch that is computed has a text that is not needed."""
+        return sum(len(self.plan[number]) for number in self.todo) > len(self.needed)
+
+    def cut(self) -> int:
+        """How many of the needed texts were longer than the head takes."""
+        full = self.needed[self.tokens.lengths[self.needed] >= self.head.max_length]
+        if not len(full):
+            return 0
+        return cut_texts(
+            [self.pairs[i] for i in full], load_tokenizer(self.head.folder), self.head.max_length
+        )
 
 
 def head_call(model: PreTrainedModel, head: Head) -> Call:
@@ -280,11 +341,41 @@ def _scores_choices(target: str) -> bool:
     return get_target(target).head == "multiple_choice"
 
 
-def prepare(head: Head, documents: Sequence[Document], budget: int) -> Work:
-    """Tokenise the documents (or find them tokenised) and plan the batches."""
-    pairs = [pair for document in documents for pair in document_pairs(document)]
+def prepare(head: Head, sections: Sequence[Section], budget: int, one_block: bool = False) -> Work:
+    """Tokenise the documents of the sections' needed blocks (or find them tokenised) and plan the batches, block by block.
+
+    Larger batches need larger blocks, or there is more padding in them.
+    """
+    first, growth = max(FIRST_BLOCK, budget // 128), 4 if budget <= TOKENS_A_BATCH_ON_CPU else 8
+    pairs: list[tuple[str, str]] = []
+    starts: list[int] = []  # the first text of each block
+    places: list[tuple[int, int, int]] = []
+    needed: list[int] = []
+    for number, section in enumerate(sections):
+        wanted = set(section.needed)
+        total = len(section.documents)
+        for block in needed_blocks(section, blocks(total, total if one_block else first, growth)):
+            starts.append(len(pairs))
+            for position in block:
+                texts = document_pairs(section.documents[position])
+                if position in wanted:
+                    places.append((number, position, len(pairs)))
+                    needed += range(len(pairs), len(pairs) + len(texts))
+                pairs += texts
     tokens = tokenised(pairs, head.folder, head.max_length, lambda: load_tokenizer(head.folder))
-    return Work(head, len(documents), tokens, budget, batch_plan(tokens.lengths, budget))
+    lengths = tokens.lengths
+    plan = [
+        start + batch
+        for start, end in zip(starts, [*starts[1:], len(pairs)], strict=True)
+        for batch in batch_plan(lengths[start:end], budget)
+    ]
+    is_needed = np.zeros(len(pairs), bool)
+    is_needed[needed] = True
+    todo = [number for number, batch in enumerate(plan) if is_needed[batch].any()]
+    names = [batch_number(*tokens.content(batch)) for batch in plan]
+    return Work(
+        head, pairs, tokens, budget, plan, names, np.array(needed, np.int64), todo, places, len(sections)
+    )
 
 
 def head_of(folder: Path, target: str, label: str | None = None) -> Head:
@@ -404,14 +495,10 @@ def _max_length(folder: Path, config: PretrainedConfig) -> int:
     return min(limits)
 
 
-def _precision(asked: str, device: torch.device) -> str:
-    if asked not in ("auto", "fp32", "bf16"):
-        raise UserError(f"model xscale: precision is fp32, bf16 or auto, not {asked!r}")
-    if asked == "bf16" and device.type != "cuda":
-        raise UserError("model xscale: precision bf16 is for CUDA devices; leave it out on others")
-    if asked == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return asked
+def _precision(asked: str, device: torch.device) -> Precision:
+    if asked in ("bf16", "fp16") and device.type != "cuda":
+        raise UserError(f"model xscale: precision {asked} is for CUDA devices; leave it out on others")
+    return effective_precision(asked, device, cpu_units=False)
 
 
 def _slices(batch: Batch, rows: int) -> Iterator[Batch]:

@@ -6,14 +6,24 @@ import os
 from typing import Any
 
 
+def processes() -> int:
+    """How many processes were started to work together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_number() -> int:
+    """Which of them this is, from 0, over all nodes."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def several_processes() -> bool:
     """Whether this process was started as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return processes() > 1
 
 
 def is_first_process() -> bool:
     """Whether this is the process that writes results."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return process_number() == 0
 
 
 def wait_for_all_processes() -> None:
@@ -30,6 +40,9 @@ def from_all_processes(part: dict[int, Any]) -> dict[int, Any]:
     if not several_processes():
         return part
     import torch
+    from accelerate import PartialState
+
+    PartialState(cpu=not torch.cuda.is_available())
 
     parts: list[dict[int, Any]] = [{} for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(parts, part)

@@ -11,17 +11,17 @@ from typing import Any
 from filelock import FileLock
 
 from xscale.errors import UserError
-from xscale.evaluation.processes import several_processes, wait_for_all_processes
-from xscale.evaluation.runner import (
-    PARTIAL,
+from xscale.evaluation.answers import (
     Selection,
-    build_model,
     evaluate_entry,
     is_current,
-    keep_batches,
-    load_tasks,
+    kept,
+    missing,
     result_key,
 )
+from xscale.evaluation.batches import Section
+from xscale.evaluation.models import build_model, load_tasks
+from xscale.evaluation.processes import several_processes, wait_for_all_processes
 from xscale.manifest import LOCAL_MODEL, Entry
 
 Todo = Sequence[tuple[Entry, Selection]]
@@ -80,17 +80,20 @@ def _compute_together(todo: Todo, source: str, manifest: Path, results: Path) ->
             with ExitStack() as locks:
                 for entry, _ in members:
                     locks.enter_context(FileLock(results / f".{entry.id}.lock"))
-                models = []
-                for entry, chosen in members:
-                    key = result_key(entry, chosen, source)
-                    if not is_current(results / entry.id, key):
+                models, asked = [], []
+                for entry, _ in members:
+                    key = result_key(entry, {target: (languages, limit)}, source)
+                    sections = missing(key, target, source, results / entry.id)
+                    if any(section.needed for section in sections.values()):
                         if entry.id not in together:
                             together[entry.id] = build_model(entry, manifest)
-                        models.append(keep_batches(together[entry.id], results / entry.id / PARTIAL, key))
+                        together[entry.id].kept = kept(results / entry.id, key)
+                        models.append(together[entry.id])
+                        asked.append(list(sections.values()))
                 if len(models) > 1:
                     from xscale.evaluation.trunk import evaluate_together
 
-                    evaluate_together(models, target, _documents(target, languages, limit, source), shared)
+                    evaluate_together(models, target, _union(asked), shared)
     return together
 
 
@@ -130,7 +133,9 @@ def _groups(alike: Todo, target: str, manifest: Path) -> list[tuple[list[str], i
     return result
 
 
-def _documents(target: str, languages: tuple[str, ...], limit: int | None, source: str) -> list[Any]:
-    """The documents in the order in which lm_eval asks for them."""
-    tasks = load_tasks(target, languages, source)["tasks"]
-    return [document for task in tasks.values() for document in task.eval_docs[: limit or None]]
+def _union(asked: Sequence[Sequence[Section]]) -> list[Section]:
+    """The same sections with the documents that any of the members needs."""
+    return [
+        Section(of[0].documents, sorted({place for section in of for place in section.needed}), of[0].task)
+        for of in zip(*asked, strict=True)
+    ]

@@ -61,6 +61,19 @@ class Tokens:
         """Tokens of each text (int64)."""
         return np.diff(self.starts)
 
+    def content(self, texts: np.ndarray) -> tuple[bytes, bytes, bytes]:
+        """All that these texts' tokens are, in this order: lengths, ids, types."""
+        starts, lengths = self.starts[texts], self.lengths[texts]
+        ends = np.cumsum(lengths)
+        places = np.repeat(starts - (ends - lengths), lengths) + np.arange(int(ends[-1]) if len(ends) else 0)
+        types = b"" if self.types is None else self.types[places].astype("<u1").tobytes()
+        return lengths.astype("<i8").tobytes(), self.ids[places].astype("<i4").tobytes(), types
+
+
+def cut_texts(pairs: Pairs, tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
+    """How many of the pairs have more than `max_length` tokens."""
+    return sum(len(text) > max_length for text in _encode(tokenizer, pairs, None)["input_ids"])
+
 
 def tokenised(
     pairs: Pairs, folder: Path, max_length: int, load_tokenizer: Callable[[], PreTrainedTokenizerBase]

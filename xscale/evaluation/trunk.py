@@ -1,7 +1,7 @@
 """Checkpoints with the same lower layers, evaluated together: those layers are computed once for all of them.
 
 Each batch goes through the shared layers once and then through every checkpoint's own upper layers, so no activations
-are kept beyond a batch. The scores go into each checkpoint's journal (`xscale.evaluation.journal`), where its ordinary
+are kept beyond a batch. The scores go into each checkpoint's journal (`xscale.evaluation.scores`), where its ordinary
 evaluation finds them.
 """
 
@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from xscale.adapters import ADAPTER_CONFIG
-from xscale.evaluation.batches import Batch
+from xscale.evaluation.batches import Batch, Section
 from xscale.evaluation.encoder_lm import (
     Call,
-    Document,
     EncoderLM,
     Head,
     head_call,
     head_of,
     load_model,
-    prepare,
 )
+from xscale.evaluation.scores import Journal
 from xscale.evaluation.tokens import tokenizer_fingerprint
 from xscale.progress import say
 
@@ -73,37 +73,42 @@ def groups(models: Sequence[EncoderLM], target: str) -> list[tuple[list[EncoderL
 
 
 def evaluate_together(
-    models: Sequence[EncoderLM], target: str, documents: Sequence[Document], shared: int
+    models: Sequence[EncoderLM], target: str, sections: Sequence[Section], shared: int
 ) -> None:
-    """Compute the documents' scores of all models into their journals, their `shared` lower layers once for all."""
+    """Compute the sections' needed batches of all models into their journals, their `shared` lower layers once for all."""
     first = models[0]
-    works = [
-        prepare(head_of(model.folder, target, model.label), documents, model.tokens_a_batch)
-        for model in models
-    ]
+    works = [model.work(target, sections) for model in models]
     with ExitStack() as stack:
         journals = [
             stack.enter_context(model.journal(work)) for model, work in zip(models, works, strict=True)
         ]
-        todo = [n for n in range(len(works[0].plan)) if any(n not in journal.done for journal in journals)]
+        work = works[0]
+        todo = [n for n in work.todo if any(work.names[n] not in journal.done for journal in journals)]
         if not todo:
             return
         say(f"{target}: {', '.join(model.description for model in models)} share {shared} lower layers")
-        trunk = _lower(works[0].head, shared).to(first.device)
+        trunk = _lower(work.head, shared).to(first.device)
         uppers = [_upper(work.head, shared) for work in works]
-        width = len(works[0].head.columns)
-
-        def keep(number: int, scores: np.ndarray) -> None:
-            for position, journal in enumerate(journals):
-                if number not in journal.done:
-                    journal.add(number, scores[:, position * width : (position + 1) * width])
-
         for upper, _ in uppers:
             upper.to(first.device)
         calls = [
             (place, head_call(upper, work.head)) for (upper, place), work in zip(uppers, works, strict=True)
         ]
-        first.run(_together(trunk, calls), works[0], todo, keep)
+        first.run(_together(trunk, calls), work, todo, _Journals(journals, len(work.head.columns)))
+
+
+@dataclass(frozen=True)
+class _Journals:
+    """Several models' journals: each gets its own columns of a batch's scores."""
+
+    journals: Sequence[Journal]
+    width: int
+
+    def add(self, batch: int, scores: np.ndarray) -> None:
+        """Keep a batch's scores, shape (texts, models x width)."""
+        for position, journal in enumerate(self.journals):
+            if batch not in journal.done:
+                journal.add(batch, scores[:, position * self.width : (position + 1) * self.width])
 
 
 def members_at_once(model: EncoderLM, target: str, shared: int) -> int:
@@ -121,8 +126,10 @@ def _together(trunk: Any, uppers: Sequence[tuple[_Given, Call]]) -> Call:
         scores = []
         for place, upper in uppers:
             place.hidden = hidden
-            scores.append(upper(batch))
-            place.hidden = None
+            try:
+                scores.append(upper(batch))
+            finally:
+                place.hidden = None  # a batch that does not fit into memory is tried again in halves
         return torch.cat(scores, dim=1)
 
     return call

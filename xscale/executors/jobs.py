@@ -15,7 +15,7 @@ from typing import Any
 
 from xscale import pipeline
 from xscale.errors import UserError
-from xscale.evaluation.runner import Selection
+from xscale.evaluation.answers import Selection
 from xscale.executors import Job, Resources
 from xscale.experiment import Recipe
 from xscale.workspace import Workspace, register, registered, untrained

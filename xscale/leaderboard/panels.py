@@ -22,10 +22,14 @@ from harness_tasks.subsets import load_membership
 from harness_tasks.subsets.membership import shipped_membership
 from harness_tasks.targets import targets
 from xscale.errors import UserError
-from xscale.evaluation.predictions import Predictions, read_predictions
+from xscale.evaluation.predictions import (
+    PREDICTIONS,
+    Predictions,
+    prediction_files,
+    read_predictions,
+)
 from xscale.manifest import Entry, Manifest
 
-PREDICTIONS = "predictions.parquet"
 TARGET_NAMES = {name: target.title for name, target in targets().items()}
 SUBSET_NAMES = {"all": "acc", "id": "ID", "ood": "OOD"}
 Membership = Callable[[str, str], Mapping[str, npt.NDArray[Any]]]
@@ -88,7 +92,8 @@ class Result:
     """A manifest entry with what is known of its predictions.
 
     `status` is "ok", "missing" (never evaluated), "stale" (made with other weights or an older task) or
-    "damaged"; `problem` is one line for a person. `scores` is empty unless the status is "ok".
+    "damaged"; `problem` is one line for a person. `scores` is empty unless the status is "ok"; `more` has the scores of
+    the entry's other prediction files: other data, or other documents of the same.
     """
 
     entry: Entry
@@ -96,6 +101,7 @@ class Result:
     problem: str | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    more: tuple[Mapping[str, Scores], ...] = ()
 
 
 def load_results(manifest: Manifest, results_folder: Path) -> list[Result]:
@@ -103,9 +109,22 @@ def load_results(manifest: Manifest, results_folder: Path) -> list[Result]:
     file.
     """
     with ThreadPoolExecutor(max_workers=4) as pool:  # reading and decompressing run outside Python's lock
-        return list(
-            pool.map(lambda made: _load(made, results_folder / made.id / PREDICTIONS), manifest.entries)
-        )
+        return list(pool.map(lambda made: _load_all(made, results_folder / made.id), manifest.entries))
+
+
+def _load_all(entry: Entry, folder: Path) -> Result:
+    """All prediction files of an entry; those that are not the entry's any more count only where there is no other."""
+    found = [_load(entry, path) for path in prediction_files(folder) or [folder / PREDICTIONS]]
+    good = [result for result in found if result.status == "ok"]
+    if not good:
+        return found[0]
+    seen = {(target, scores.data_key) for target, scores in good[0].scores.items()}
+    more = []
+    for result in good[1:]:  # of two answers to the same, those that were begun last count
+        other = {t: scores for t, scores in result.scores.items() if (t, scores.data_key) not in seen}
+        seen |= {(target, scores.data_key) for target, scores in other.items()}
+        more += [other] if other else []
+    return replace(good[0], more=tuple(more))
 
 
 def _load(entry: Entry, path: Path) -> Result:
@@ -352,7 +371,7 @@ def build_panels(
     seen: set[str] = set()
     spoken: set[str] = set()
     for result in results:
-        for target, scores in result.scores.items():
+        for target, scores in (pair for part in (result.scores, *result.more) for pair in part.items()):
             seen.add(target)
             if targets is not None and target not in targets:
                 continue
