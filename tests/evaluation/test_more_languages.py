@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from harness_tasks.rows import Options, build_documents
 from xscale.cli.main import app
 from xscale.errors import UserError
-from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.evaluation.answers import evaluate_entry
+from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.manifest import Entry
 from xscale.pipeline import default_selection
 
