@@ -22,8 +22,8 @@ from xscale.evaluation.shared_context import SharedContextLM
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 CONFIGS = {
-    "llama": lambda words: LlamaConfig(vocab_size=words, max_position_embeddings=512, **SIZES),
-    "gpt2": lambda words: GPT2Config(vocab_size=words, n_positions=512, n_embd=32, n_layer=2, n_head=4),
+    "llama": lambda words: LlamaConfig(vocab_size=words, max_position_embeddings=1024, **SIZES),
+    "gpt2": lambda words: GPT2Config(vocab_size=words, n_positions=1024, n_embd=32, n_layer=2, n_head=4),
     "mamba": lambda words: MambaConfig(vocab_size=words, hidden_size=32, num_hidden_layers=2, state_size=4),
 }
 

@@ -46,16 +46,17 @@ def language_model_answers(
         _requests(model, section, end, evaluation) if end else {}
         for section, end in zip(sections, ends, strict=True)
     ]
+    needed = [set(section.needed) for section in sections]
     cut = _cut_requests(
         model,
         target,
-        [
-            request
-            for section, group in zip(sections, requests, strict=True)
-            for position in section.needed
-            for request in group[position]
-        ],
+        [r for n, group in enumerate(requests) for place in sections[n].needed for r in group[place]],
     )
+    if cut is not None:  # what nobody asks for may be too long
+        parts = [
+            [(n, at) for n, at in part if at in needed[n] or not _impossible(model, requests[n][at])]
+            for part in parts
+        ]
     sizes = _batch_sizes(model, requests) if whole else None
     asked = [[request for n, position in part for request in requests[n][position]] for part in parts]
     names = [
@@ -83,7 +84,6 @@ def language_model_answers(
             advance(len(asked[number]))
         done = before | from_all_processes(journal.done)
     result: list[dict[int, np.ndarray]] = [{} for _ in sections]
-    needed = [set(section.needed) for section in sections]
     spare = False
     for part, name in zip(parts, names, strict=True):
         if name not in done:
@@ -218,7 +218,7 @@ def _cut_requests(model: Any, target: str, requests: Sequence[Instance]) -> int 
         # a text has hardly more tokens than bytes: only these can be too long
         long = [r.args for r in requests if len("".join(r.args).encode("utf-8", "surrogatepass")) >= longest]
         count = sum(len(model.tok_encode("".join(args))) > longest for args in long)
-        impossible = sum(len(model.tok_encode(args[1])) > longest for args in long)
+        impossible = _impossible(model, requests)
     except (AttributeError, NotImplementedError, TypeError, ValueError):
         return None
     if impossible:
@@ -229,3 +229,11 @@ def _cut_requests(model: Any, target: str, requests: Sequence[Instance]) -> int 
     if count:
         say(f"{target}: {count} of {len(requests)} requests were longer than {longest} tokens and were cut")
     return count
+
+
+def _impossible(model: Any, requests: Sequence[Instance]) -> int:
+    """How many choices alone have more tokens than the model takes."""
+    longest = int(model.max_length)
+    texts = [request.args[1] for request in requests]
+    long = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) >= longest]
+    return sum(len(model.tok_encode(text)) > longest for text in long)
