@@ -15,8 +15,8 @@ from typing import Any, Literal
 from harness_tasks.sources import has_split, resolve_source
 from harness_tasks.targets import Target, get_target, targets
 from xscale.errors import JobsFailed, UserError
-from xscale.evaluation.processes import is_first_process, several_processes, wait_for_all_processes
 from xscale.evaluation.answers import Selection
+from xscale.evaluation.processes import is_first_process, several_processes, wait_for_all_processes
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.journal import journal_of, read_events, write_event
 from xscale.locks import is_taken, runs_at_work
