@@ -23,6 +23,7 @@ MAX_DEPTH = 64
 MAX_INTEGER = 2**63 - 1
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: no file can hold it
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML was built without libyaml
 
 
@@ -108,6 +109,8 @@ def _refuse_odd_values(data: Any, name: str) -> None:
             left += [*value.keys(), *value.values()]
         elif isinstance(value, list):
             left += value
+        elif isinstance(value, str) and _HALF.search(value):
+            raise UserError(f"{name}: half a character in {_show(value)}; texts have whole ones only")
         elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise UserError(
                 f"{name}: a whole number of {len(hex(value)) - 2} hexadecimal digits; none is that large"

@@ -196,3 +196,57 @@ def test_arm_and_recipe_are_optional(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match="recipe"):
         entry("c", recipe="not a digest")
+
+
+@pytest.mark.parametrize("name", ["m.json", "m.yaml"])
+def test_what_is_added_is_read_back(tmp_path: Path, name: str) -> None:
+    """Also numbers and characters that YAML and JSON write differently."""
+    path = tmp_path / name
+    arguments = {
+        "pretrained": "a/b",
+        "lr": 1e-05,
+        "on": "off",
+        "date": "2024-01-01",
+        "empty": "",
+        "big": 2**53 + 1,
+    }
+    for number, note in enumerate(
+        ("a\x7fb", "a\x85b", "a\x1b[2Jb", " ", "1e-05", "null", "#x: [y", "\u2028\n\ttab")
+    ):
+        add_entries(path, [Entry(id=f"e{number}", model="hf", model_args=arguments, note=note)])
+        entry = read_manifest(path).entries[-1]
+        assert (entry.note, entry.model_args) == (note, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("pretrained=a/b,x=nan", "finite"),
+        ("pretrained=a/b,x=1e999", "finite"),
+        ("pretrained=a/b,x=" + "9" * 100, "hexadecimal digits"),
+        ("pretrained=a/b,pretrained=c/d", "given twice"),
+        ("base_url=https://h/v1?api_key=abc", "secret"),
+        ("base_url=https://u:p@h/v1", "secret"),
+        ("session_cookie=x", "secret"),
+        ("api-key=x", "secret"),
+        ("hf_pat=x", "secret"),
+    ],
+)
+def test_what_could_not_be_read_back_or_told_is_not_added(tmp_path: Path, arguments: str, said: str) -> None:
+    path = tmp_path / "m.json"
+    with pytest.raises(UserError, match=said):
+        made = make_entry(
+            path, model="local-completions", model_args=arguments, id="z", base=None, intermediate=[], size=None,
+            seed=None, baseline=None, note=None,
+        )  # fmt: skip
+        add_entries(path, [made])
+    assert not path.exists()
+
+
+def test_a_manifest_that_vanished_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.json"
+    add_entries(path, [Entry(id="a", model="hf", model_args={})])
+    assert "is gone" not in capsys.readouterr().err
+    path.unlink()
+    add_entries(path, [Entry(id="b", model="hf", model_args={})])
+    assert f"{path}: is gone" in capsys.readouterr().err.replace("\n", "")

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness_tasks.parsing import MAX_BYTES, read_json, read_model
+from harness_tasks.parsing import MAX_BYTES, MAX_INTEGER, explain_defect, parse_model, read_json, read_model
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
 from xscale.hub import hub_commit, hub_folder, is_hub_id, is_repository
@@ -23,17 +24,22 @@ DEVICE_PATTERN = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
 SECRET_PATTERN = re.compile(
-    r"(^|[_-])(token|(api|access|secret|private)_?key|password|passwd|secret|auth|authorization|credentials?)$",
+    r"(^|[_-])(token|pat|(api|access|secret|private)[_-]?key|pass(word|wd|phrase)|secret|auth|authorization|bearer|cookie|"
+    r"credentials?)$",
     re.IGNORECASE,
 )
 # a password in a URL, and what headers and keys of the common services look like
-SECRET_VALUE = re.compile(r"://[^/@\s]+:[^/@\s]+@|\bbearer\s|\bsk-\w{16}|\bhf_\w{16}", re.IGNORECASE)
+SECRET_VALUE = re.compile(
+    r"://[^/@\s]+:[^/@\s]+@|\bbearer\s|\bsk-\w{16}|\bhf_\w{16}"
+    r"|[?&](api[_-]?key|(access_)?token|secret|signature)=",
+    re.IGNORECASE,
+)
 LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
 # lm_eval's model types whose `pretrained` may be on the hub and which take a `revision`
 _FROM_THE_HUB = ("hf", "hf-auto", "huggingface", "hf-shared-context", "vllm")
 
-_strict = ConfigDict(extra="forbid", strict=True)
-Size = Annotated[int, Field(ge=0)]
+_strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+Size = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class Entry(BaseModel):
@@ -45,7 +51,9 @@ class Entry(BaseModel):
         description="unique name; letters, digits, '.', '_' and '-'; also the name of its results folder"
     )
     model: str = Field(
-        description="lm_eval model type: xscale (an encoder checkpoint), hf, local-completions, ..."
+        min_length=1,
+        max_length=200,
+        description="lm_eval model type: xscale (an encoder checkpoint), hf, local-completions, ...",
     )
     model_args: dict[str, str | int | float | bool | None] = Field(
         description="arguments of the model type; a relative `pretrained` folder is relative to the manifest"
@@ -55,7 +63,7 @@ class Entry(BaseModel):
         default_factory=list, description="intermediate tasks, in English unless named"
     )
     size: Size | None = Field(None, description="intermediate-task training examples; 0 is a baseline")
-    seed: int | None = Field(None, description="training seed")
+    seed: Annotated[int, Field(le=MAX_INTEGER)] | None = Field(None, description="training seed")
     arm: str | None = Field(
         default=None,
         description="name of the arm, what the intermediate phase is; absent for a baseline of all arms",
@@ -187,10 +195,17 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         data = {"$schema": manifest.schema_} | data
     data["entries"] = [entry.model_dump(exclude_none=True) for entry in manifest.entries]
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    if not path.name.endswith(".json"):  # JSON's numbers (1e-05) and control characters are not YAML's
+        escaped = "\x85" in text  # a line end to YAML, which PyYAML would not escape
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=not escaped, width=110)
     if len(text.encode()) > MAX_BYTES:
         raise UserError(
             f"{path}: {len(manifest.entries):,} entries are more than the {MAX_BYTES // 2**20} MiB that a manifest may have; "
             "start another one with --manifest"
+        )
+    if parse_model(Manifest, text, str(path)) != manifest:
+        raise UserError(
+            f"{path}: cannot hold these entries: they would be read back as others; mend odd texts in them"
         )
     write_text(_behind_links(path), text)
 
@@ -216,7 +231,12 @@ def change_manifest(path: Path, change: Callable[[list[Entry]], list[Entry]]) ->
             path
         )  # before there is a lock, so that a refused file leaves nothing beside it
     path.parent.mkdir(parents=True, exist_ok=True)
+    was_there = lock.exists()
     with FileLock(lock):
+        if was_there and not path.exists():
+            say(
+                f"{path}: is gone (its lock is still there); it begins anew, put a copy of the old one back to keep its entries"
+            )
         present = read_manifest_or_empty(path)
         changed = change(list(present.entries))
         try:
@@ -278,6 +298,8 @@ def make_entry(
         name, equals, value = part.partition("=")
         if not equals or not name.strip():
             raise UserError(f"--model-args: {part!r} is not name=value; write them as name=value,name=value")
+        if name.strip() in arguments:
+            raise UserError(f"--model-args: {name.strip()!r} is given twice; keep one")
         arguments[name.strip()] = value.strip() if name.strip() == "revision" else _plain_value(value)
     sha256 = None
     pretrained = arguments.get("pretrained")
@@ -430,4 +452,9 @@ def manifest_schema() -> str:
 
 def _first_message(error: ValueError) -> str:
     errors = getattr(error, "errors", None)
-    return str(errors()[0]["msg"]).removeprefix("Value error, ") if errors else str(error)
+    if not errors:
+        return str(error)
+    first = errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("str", "int", "float", "bool"))
+    what = explain_defect(errors())
+    return what if first["type"] == "value_error" or not place else f"{place}: {what}"
