@@ -38,10 +38,10 @@ def test_costs_by_hand() -> None:
         "xnli": 6 * 1000 * 2,
         "xcopa": 6 * (33_410 + 400) * 5,
     }
-    assert documents_of(selection(experiment)) == 2 * 100 + 12 * 500
-    lines = cost_lines(recipes, selection(experiment), Throughput(100, 1000, 2**30), at_once=2)
+    assert documents_of(selection(experiment), "hub") == 2 * 100 + 12 * 500
+    lines = cost_lines(recipes, selection(experiment), Throughput(100, 1000, 2**30), "hub", at_once=2)
     hours = (20_000 + 12_000 + 1_014_300) / 100 / 3600 + 6 * 6200 / 1000 / 3600
-    assert lines[0] == "6 recipes of base FacebookAI/xlm-roberta-large: 6 training jobs, 6 evaluation jobs"
+    assert lines[0].startswith("6 checkpoints of base FacebookAI/xlm-roberta-large")
     assert any(line.split()[:2] == ["all", f"{hours:.1f}"] for line in lines)
     assert any(line.split()[0] == f"{hours / 2:.1f}" for line in lines)
     assert any(line.startswith("disk: 6.0 GiB") for line in lines)
@@ -51,7 +51,36 @@ def test_unknown_throughput_is_not_guessed(workspace: Workspace) -> None:
     experiment = Experiment.model_validate(EXPERIMENT)
     known = measured(workspace, experiment.base)
     with pytest.raises(UserError, match="give --examples-per-second"):
-        cost_lines(plan(experiment, "hub"), selection(experiment), known)
+        cost_lines(plan(experiment, "hub"), selection(experiment), known, "hub")
+
+
+def test_what_arms_share_costs_once() -> None:
+    """Nine arms of one size, one baseline: ten times the targets, not eighteen."""
+    arms = {f"arm{n}": {"intermediate": "mnli", "training": {"epochs": n}} for n in range(1, 10)}
+    fields = EXPERIMENT | {"sizes": [0, 1000], "seeds": [1], "arms": arms, "recipe": "laptop"}
+    recipes = plan(Experiment.model_validate(fields | {"intermediate": None}), "hub")
+    assert training_examples(recipes)["xnli"] == 10 * 1000 * 3
+    assert training_examples([*recipes, *recipes]) == training_examples(recipes)
+    assert training_examples(recipes)["intermediate"] == 1000 * sum(range(1, 10))
+
+
+def test_documents_are_those_of_the_data_source() -> None:
+    """The bundled suite is far smaller than the official sets; short times are given in minutes."""
+    from harness_tasks.sources import read_rows
+    from harness_tasks.targets import get_target
+
+    fields = EXPERIMENT | {
+        "evaluation": {"xnli": {"languages": ["en", "de"]}},
+        "targets": {"xnli": {"train": ["mnli"], "size": 8}},
+    }
+    experiment = Experiment.model_validate(fields)
+    place = get_target("xnli").places["en"]
+    rows = len(read_rows(place.dataset, place.config, place.test, "bundled"))
+    assert documents_of(selection(experiment), "bundled") == 2 * rows < 2 * 5010
+    assert documents_of(selection(experiment), "hub") == 2 * 5010
+    lines = cost_lines(plan(experiment, "bundled"), selection(experiment), Throughput(1000, 100), "bundled")
+    (evaluation,) = [line for line in lines if line.startswith("evaluate")]
+    assert evaluation.split()[1:3] == [f"{6 * 2 * rows / 100 / 60:.1f}", "min"]
 
 
 def test_status_of_nothing(workspace: Workspace) -> None:

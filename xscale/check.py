@@ -29,7 +29,7 @@ from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predict
 from xscale.files import HALF_WRITTEN, REPLACED, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
 from xscale.progress import say
-from xscale.workspace import Workspace
+from xscale.workspace import Workspace, is_dropped
 
 SET_ASIDE = ".set-aside"  # below results/: what --fix took away
 TOLERANCE = 2e-3  # of a log-probability that is computed again in batches of other widths
@@ -120,6 +120,9 @@ def _checkpoint_defects(entry: Entry, workspace: Workspace) -> tuple[Entry, list
     except UserError as error:
         return entry, [str(error)]
     if folder is None:
+        return entry, []
+    if is_dropped(folder):
+        say(f"{entry.id}: its weights were dropped after its evaluation (keep: predictions)")
         return entry, []
     say(f"hashing {entry.id}")
     digest = sha256_of_folder(folder)

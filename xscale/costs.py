@@ -6,14 +6,17 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from harness_tasks.sources import DataError, read_rows
 from harness_tasks.subsets.membership import shipped
+from harness_tasks.targets import get_target
 from xscale.errors import UserError
 from xscale.evaluation.answers import Selection
 from xscale.evaluation.predictions import PREDICTIONS
-from xscale.experiment import Recipe
+from xscale.experiment import Recipe, encoder_key, head_key
 from xscale.journal import journal_of, read_events
 from xscale.workspace import Workspace
 
@@ -42,6 +45,7 @@ def measured(workspace: Workspace, base: str) -> Throughput:
     }
     examples = seconds = documents = evaluation_seconds = 0.0
     sizes = []
+    seen: set[int] = set()
     for record_file in sorted(workspace.checkpoints.glob("[!.]*/recipe.json")):
         try:
             record = json.loads(record_file.read_text(encoding="utf-8"))
@@ -51,7 +55,7 @@ def measured(workspace: Workspace, base: str) -> Throughput:
             examples += sum(p["steps"] * phases[p["phase"]]["batch_size"] for p in record["phases"])
             seconds += sum(p["seconds"] for p in record["phases"])
             folder = record_file.parent
-            sizes.append(sum(file.stat().st_size for file in folder.rglob("*") if file.stat().st_nlink == 1))
+            sizes.append(_new_bytes(folder, seen))
             predictions = workspace.results / folder.name / PREDICTIONS
             if predictions.is_file() and folder.name in took:
                 evaluation_seconds += took[folder.name]
@@ -66,44 +70,69 @@ def measured(workspace: Workspace, base: str) -> Throughput:
     )
 
 
+def _new_bytes(folder: Path, seen: set[int]) -> int:
+    """Bytes of files that are not in `seen` under another name (by inode), which they are added to."""
+    files = {file.stat().st_ino: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    new = {inode: size for inode, size in files.items() if inode not in seen}
+    seen |= new.keys()
+    return sum(new.values())
+
+
 def training_examples(recipes: Sequence[Recipe]) -> Counter[str]:
-    """Examples that the optimiser sees, by phase, over all recipes: rows times epochs, or the fixed number of updates.
+    """Examples that the optimiser sees, by phase: rows times epochs, or the fixed number of updates. What recipes share counts
+    once.
 
     Raises `UserError` for a fine-tuning set of unknown size that `size` does not limit.
     """
-    from xscale.training.tasks import training_task
-
     total: Counter[str] = Counter()
+    seen: set[str] = set()
     for recipe in recipes:
         for name, phase in recipe.phases.items():
-            if name == "intermediate":
-                rows = [recipe.size] if recipe.size else []
-            elif name in recipe.targets:
-                plan = recipe.targets[name]
-                rows = [plan.size or training_task(set_, recipe.tasks).examples or 0 for set_ in plan.train]
-                if 0 in rows:
-                    raise UserError(
-                        f"targets.{name}.size: how many rows {plan.train[rows.index(0)]} has is not known; give a size"
-                    )
-            else:
+            key = encoder_key(recipe) if name == "intermediate" else head_key(recipe, name)
+            if key is None or key in seen:
                 continue
-            for count in rows:
+            seen.add(key)
+            for count in [recipe.size] if name == "intermediate" else _target_rows(recipe, name):
                 fixed = phase.budget * phase.batch_size if phase.budget else None
                 total[name] += round(fixed if fixed else count * phase.epochs)
     return total
 
 
-def documents_of(chosen: Selection) -> int:
-    """Test documents that one checkpoint is evaluated on."""
+def _target_rows(recipe: Recipe, target: str) -> list[int]:
+    from xscale.training.tasks import training_task
+
+    plan = recipe.targets[target]
+    rows = [plan.size or training_task(set_, recipe.tasks).examples or 0 for set_ in plan.train]
+    if 0 in rows:
+        raise UserError(
+            f"targets.{target}.size: how many rows {plan.train[rows.index(0)]} has is not known; give a size"
+        )
+    return rows
+
+
+def documents_of(chosen: Selection, source: str) -> int:
+    """Test documents that one checkpoint is evaluated on: those that the source has, where it can be read here, else those of
+    the official sets."""
     total = 0
     for target, (languages, limit) in chosen.items():
-        rows = int(shipped(target)["test"]["rows"])
-        total += len(languages) * (rows if limit is None else min(limit, rows))
+        for language in languages:
+            rows = _rows_here(target, language, source)
+            total += rows if limit is None else min(limit, rows)
     return total
 
 
+def _rows_here(target: str, language: str, source: str) -> int:
+    place = get_target(target).places[language]
+    try:
+        if source != "hub":  # the hub would have to be asked for all of it
+            return len(read_rows(place.dataset, place.config, place.test, source))
+    except DataError:
+        pass
+    return int(shipped(target)["test"]["rows"])
+
+
 def cost_lines(
-    recipes: Sequence[Recipe], chosen: Selection, throughput: Throughput, at_once: int = 1
+    recipes: Sequence[Recipe], chosen: Selection, throughput: Throughput, source: str, at_once: int = 1
 ) -> list[str]:
     """The estimate, one line a step of the work; raises `UserError` when a throughput is unknown."""
     for value, option in (
@@ -117,21 +146,21 @@ def cost_lines(
             )
     assert throughput.examples and throughput.documents
     jobs, examples = len(recipes), training_examples(recipes)
-    documents = documents_of(chosen)
+    documents = documents_of(chosen, source)
     hours = {f"train: {name}": count / throughput.examples / 3600 for name, count in examples.items()}
     hours["evaluate"] = jobs * documents / throughput.documents / 3600
     total = sum(hours.values())
     lines = [
-        f"{jobs} recipes of base {recipes[0].base}: {jobs} training jobs, {jobs} evaluation jobs",
+        f"{jobs} checkpoints of base {recipes[0].base}; what they share is trained once",
         f"throughput ({throughput.origin}): {throughput.examples:,.1f} training examples a second, "
         f"{throughput.documents:,.1f} documents a second",
     ]
     for name, count in examples.items():
         lines.append(_line(f"train: {name}", hours, total, f"{count:,} examples"))
     lines.append(_line("evaluate", hours, total, f"{jobs} x {documents:,} documents"))
-    lines.append(f"{'all':<22}{total:>12,.1f} h    one job at a time")
+    lines.append(f"{'all':<22}{_time(total)}       one job at a time")
     if at_once > 1:
-        lines.append(f"{'':<22}{total / at_once:>12,.1f} h    {at_once} at once")
+        lines.append(f"{'':<22}{_time(total / at_once)}       {at_once} at once")
     if throughput.checkpoint_bytes:
         disk = jobs * throughput.checkpoint_bytes / 2**30
         lines.append(
@@ -143,4 +172,9 @@ def cost_lines(
 
 def _line(name: str, hours: dict[str, float], total: float, what: str) -> str:
     share = hours[name] / total if total else 0.0
-    return f"{name:<22}{hours[name]:>12,.1f} h {share:>4.0%}  {what}"
+    return f"{name:<22}{_time(hours[name])} {share:>5.0%}  {what}"
+
+
+def _time(hours: float) -> str:
+    """Hours, or minutes where hours would be 0.0."""
+    return f"{hours:>12,.1f} h  " if hours >= 0.95 else f"{hours * 60:>12,.1f} min"

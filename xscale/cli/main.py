@@ -11,6 +11,7 @@ import typer
 
 from xscale.cli import data as data_commands
 from xscale.cli import entries, leaderboard
+from xscale.cli import units as units_commands
 from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
 from xscale.terminal import tell
 
@@ -408,6 +409,8 @@ def plan(
         float | None, typer.Option("--checkpoint-gib", help="disk of one checkpoint", min=0)
     ] = None,
     at_once: Annotated[int, typer.Option("--at-once", help="jobs that run side by side", min=1)] = 1,
+    arm: ArmOption = None,
+    size: SizeOption = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """List what a run would do, or with --cost what it takes; does nothing."""
@@ -422,7 +425,7 @@ def plan(
     loaded = read_experiment(find_experiment(experiment))
     work = Workspace(manifest)
     if not cost:
-        _print_plan(pipeline.work_left(loaded, data, work))
+        _print_plan(pipeline.work_left(loaded, data, work, arms=arm or (), sizes=size or ()))
         return
     known = measured(work, loaded.base)
     given = {"examples": examples_per_second, "documents": documents_per_second}
@@ -430,8 +433,9 @@ def plan(
     changes = {name: value for name, value in given.items() if value is not None}
     if changes:
         known = replace(known, **changes, origin="given" if len(changes) > 1 else f"{known.origin}, or given")
-    recipes = plan_of(loaded, data or loaded.data or "hub")
-    for line in cost_lines(recipes, pipeline.selection(loaded), known, at_once):
+    source = pipeline.experiment_source(loaded, data)
+    recipes = plan_of(loaded, source, arm or (), size or ())
+    for line in cost_lines(recipes, pipeline.selection(loaded), known, source, at_once):
         tell(line)
 
 
@@ -505,6 +509,10 @@ app.command(
     short_help="The folder with the task files",
     epilog="Example: lm_eval --include_path $(xscale lm-eval-path) --tasks xnli_ood ...",
 )(data_commands.lm_eval_path)
+app.command(
+    short_help="Remove trained parts that no checkpoint uses",
+    epilog="Example: xscale gc --dry-run",
+)(units_commands.gc)
 app.command(
     short_help="The answer and the leaderboard",
     epilog="Example: xscale board --format github --subset negation",

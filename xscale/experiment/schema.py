@@ -157,6 +157,9 @@ def _some_task(value: str | list[str]) -> str | list[str]:
 Tasks = Annotated[str | list[str], AfterValidator(_some_task)]
 
 
+Sizes = list[Annotated[int, Field(ge=0, le=10**9)]]
+
+
 def _ascending(value: list[int]) -> list[int]:
     if any(a >= b for a, b in pairwise(value)):
         raise ValueError(f"sizes must ascend without repetition, not {value}; write {sorted(set(value))}")
@@ -171,9 +174,10 @@ class Arm(BaseModel):
     intermediate: Tasks = Field(
         description="intermediate task, or several; <task>@<language> is its translation"
     )
-    sizes: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_ascending)] | None = Field(
+    sizes: Annotated[Sizes, AfterValidator(_ascending)] | None = Field(
         default=None,
         min_length=1,
+        max_length=100,
         description="the experiment's when left out; all arms share the baseline, size 0",
     )
     mixing: Mixing | None = Field(default=None, description="the experiment's when left out")
@@ -214,7 +218,10 @@ class Experiment(BaseModel):
         description="intermediate task, or several, where there is one arm; <task>@<language> is its translation",
     )
     arms: dict[str, Arm] | None = Field(
-        default=None, min_length=1, description="instead of `intermediate`: arms by name, a ladder each"
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="instead of `intermediate`: arms by name, a ladder each",
     )
     question: Question = Field(default_factory=Question)
     objective: Literal["heads", "causal_lm"] = Field(
@@ -222,7 +229,7 @@ class Experiment(BaseModel):
         description="heads: encoders, a head for each task; causal_lm: the base is a causal language model, trained on the "
         "prompts of the intermediate task and scored by lm_eval's hf, without fine-tuning on the targets",
     )
-    sizes: list[Annotated[int, Field(ge=0, le=10**9)]] = Field(min_length=1, max_length=100)
+    sizes: Sizes = Field(min_length=1, max_length=100)
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[1], min_length=1, max_length=100)
     targets: dict[TargetName, Target] = Field(min_length=1)
     recipe: str = "laptop"
