@@ -85,6 +85,11 @@ class Entry(BaseModel):
         pattern="^[0-9a-f]{64}$",
         description="of a local checkpoint's weights, config and tokenizer files",
     )
+    makes_line: bool | None = Field(
+        default=None,
+        description="whether it may make the line that effective robustness is measured from, as baselines do: a "
+        "standard model that is not itself under study",
+    )
     collapsed: list[str] | None = Field(
         None, description="targets whose English development score was no better than the commonest label's"
     )

@@ -21,6 +21,7 @@ from xscale.leaderboard.ladders import ladders
 from xscale.leaderboard.panels import build_panels, load_results
 from xscale.leaderboard.reference import changed_figures
 from xscale.leaderboard.render import render
+from xscale.leaderboard.robustness import effective_robustness
 from xscale.leaderboard.table import make_board, plain, to_json
 from xscale.manifest import read_manifest
 
@@ -70,10 +71,9 @@ def figures() -> dict[str, Any]:
             }
         ),
         "robustness": plain(
-            {
-                item.base or "-": item.refused or [item.slope.value if item.slope else None]
-                for item in scaling.effective_robustness(bootstrap)
-            }
+            line.refused or [line.leave_one_out, line.slope.value if line.slope else None]
+            if (line := effective_robustness(bootstrap))
+            else None
         ),
     }
 

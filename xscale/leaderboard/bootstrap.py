@@ -209,9 +209,9 @@ def _differences(
     """
     numerators, denominators = bootstrap.totals(subset, languages)
     if denominators.ndim == 1:
-        there = denominators > 0
+        there = np.asarray(denominators > 0)
         return (numerators[mine] - numerators[base])[:, there], float(denominators[there].mean())
-    there = denominators.any(axis=0)
+    there = np.asarray(denominators.any(axis=0))
     shares = numerators.sum(axis=1) / denominators.sum(axis=1)
     part = (numerators - shares[:, None] * denominators) / denominators[:, there].mean(axis=1)[:, None]
     return (part[mine] - part[base])[:, there], 1.0

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from xscale.errors import UserError
 from xscale.leaderboard.render import percent, subset_name, visible
-from xscale.leaderboard.scaling import Curve, Point, Robustness
+from xscale.leaderboard.robustness import Robustness
+from xscale.leaderboard.scaling import Curve, Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -231,13 +232,12 @@ def robustness_figure(
     groups: Sequence[str | None],
     id_values: Sequence[float],
     ood_values: Sequence[float],
-    lines: Sequence[Robustness],
+    line: Robustness,
     rows: int,
 ) -> Figure:
-    """OOD against ID accuracy on logit axes, one mark a checkpoint, the fitted line of each base, and OOD =
-    ID.
+    """OOD against ID accuracy on logit axes, one mark a checkpoint, the line that judges them, and OOD = ID.
 
-    All sequences but `lines` have one item a checkpoint; `groups` are the bases.
+    All sequences have one item a checkpoint; `groups` are the bases.
     """
     mpl, figure_class = _pyplot()
     least, most = 0.5 / max(rows, 1), 1 - 0.5 / max(rows, 1)
@@ -276,19 +276,16 @@ def robustness_figure(
                 alpha=0.85,
                 label=visible(base if base is not None else "other models", 40),
             )
-            for line in lines:
-                if line.base == base and line.slope is not None and line.intercept is not None:
-                    ends = [
-                        min(logit(id_values[i]) for i in chosen),
-                        max(logit(id_values[i]) for i in chosen),
-                    ]
-                    axes.plot(
-                        ends,
-                        [line.intercept.value + line.slope.value * end for end in ends],
-                        color=colour,
-                        linewidth=1.5,
-                        linestyle=(0, (5, 2)),
-                    )
+        if line.slope is not None and line.intercept is not None:
+            made = [logit(value) for name, value in zip(names, id_values, strict=True) if name in line.makers]
+            ends = [min(made), max(made)]
+            axes.plot(
+                ends,
+                [line.intercept.value + line.slope.value * end for end in ends],
+                color=INK,
+                linewidth=1.5,
+                linestyle=(0, (5, 2)),
+            )
         ticks = _logit_ticks(low, high)
         positions = [logit(tick) for tick in ticks]
         axes.set_xticks(positions, [f"{100 * tick:g}" for tick in ticks])

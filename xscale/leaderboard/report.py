@@ -22,7 +22,7 @@ from xscale.errors import UserError
 from xscale.files import whole_file, write_text
 from xscale.leaderboard import plots, scaling
 from xscale.leaderboard import statistics as st
-from xscale.leaderboard.bootstrap import Bootstrap, Estimate
+from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap, Estimate
 from xscale.leaderboard.ladders import ladders
 from xscale.leaderboard.panels import TARGET_NAMES, Panel, Result
 from xscale.leaderboard.render import (
@@ -35,6 +35,7 @@ from xscale.leaderboard.render import (
     subset_name,
     visible,
 )
+from xscale.leaderboard.robustness import Robustness, effective_robustness
 from xscale.leaderboard.table import BREAKDOWNS, Board, Table, language_groups, make_board, plain
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def write_report(
     write_text(folder / "board.json", render(board, "json"))
     write_text(folder / "board.csv", render(board, "csv"))
     write_text(
-        folder / "curves.json", _json([plain(asdict(curve)) for part in parts for curve in curves[id(part)]])
+        folder / "curves.json", _json([_curve_data(curve) for part in parts for curve in curves[id(part)]])
     )
     write_text(folder / "index.html", page)
     return folder / "index.html"
@@ -329,6 +330,7 @@ def _curves(part: _Part, seed: int) -> list[scaling.Curve]:
     rungs = ladders(panel)
     for ladder in rungs:
         found += [scaling.curve(bootstrap, ladder, subset, seed=seed) for subset in panel.masks]
+    found = scaling.correct_curves(found)
     if not rungs:
         return []
     axes: dict[str, tuple[str, ...]] = {}
@@ -374,7 +376,7 @@ def _curve_plot(part: _Part, curves: Sequence[scaling.Curve], limits: tuple[floa
 def _curve_words(curve: scaling.Curve) -> str:
     values = ", ".join(f"{percent(point.acc.value)}% at {point.size:,}" for point in curve.points)
     return f"{plots.ladder_name(curve)}: {values}; " + (
-        f"best fit {curve.chosen}" if curve.chosen else "no fit chosen"
+        f"best fit {curve.chosen}" if curve.chosen else "which curve it is cannot be told"
     )
 
 
@@ -447,15 +449,24 @@ def _fit_row(curve: scaling.Curve, name: str) -> dict[str, str]:
         "rows": f"{curve.rows:,}",
         "first": percent(first.acc.value) if first else "-",
         "last": percent(last.acc.value),
-        "fit": curve.chosen or "none",
+        "fit": curve.chosen or "cannot be told",
         "growth": f"{percent(curve.growth.value, True)} {span(curve.growth, True)}"
         if curve.growth
         else "needs 3 sizes",
         "more": _factor_words(curve.more_data),
-        "significant": f"{curve.significant_from:,}" if curve.significant_from else "none",
+        "significant": _first_size(curve),
         "predicted": f"{percent(held.predicted)} ({held.model})" if held else "-",
         "error": f"{percent(held.error.value, True)} {span(held.error, True)}" if held else "-",
     }
+
+
+def _first_size(curve: scaling.Curve) -> str:
+    """From which size on deltas are above 0; not claimed for groups of languages, nor below three seeds."""
+    if curve.group != "all languages":
+        return "-"
+    if max((point.delta.seeds for point in curve.points), default=0) < STAR_SEEDS:
+        return "needs 3 seeds"
+    return f"{curve.significant_from:,}" if curve.significant_from else "none"
 
 
 def _factor_words(item: Estimate | None) -> str:
@@ -491,17 +502,20 @@ def _fit_details(curve: scaling.Curve, fit: scaling.Fit) -> dict[str, str]:
             "subset": curve.subset,
             "model": fit.model,
             "parameters": f"refused: {fit.refused}",
-            "aicc": "-",
-            "error": "-",
+            "aic": "-",
+            "weight": "-",
+            "misfit": "-",
             "holdout": "-",
         }
     held = next((item for item in curve.holdouts if item.model == fit.model), None)
     return {
         "subset": curve.subset,
         "model": fit.model + (" (chosen)" if fit.model == curve.chosen else ""),
-        "parameters": "; ".join(f"{name} {_parameter(name, item)}" for name, item in fit.parameters.items()),
-        "aicc": "-" if math.isnan(fit.aicc) else f"{fit.aicc:.1f}",
-        "error": percent(fit.error),
+        "parameters": "; ".join(f"{name} {_parameter(name, item)}" for name, item in fit.parameters.items())
+        + ("" if fit.seed_noise else " (intervals of test items only: one seed)"),
+        "aic": f"{fit.aic:.1f}",
+        "weight": f"{fit.weight:.2f}",
+        "misfit": p_text(fit.misfit),
         "holdout": f"{percent(held.error.value, True)} {span(held.error, True)}" if held else "-",
     }
 
@@ -519,7 +533,8 @@ def _robustness_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
     panel, bootstrap = part.panel, part.bootstrap
     if not {"id", "ood"} <= set(panel.masks):
         return None
-    lines = scaling.effective_robustness(bootstrap)
+    line = effective_robustness(bootstrap)
+    assert line is not None  # both subsets are there
     id_values, ood_values = bootstrap("id")[0].tolist(), bootstrap("ood")[0].tolist()
     bases = [entry.base for entry in panel.entries]
     words = "; ".join(
@@ -535,7 +550,7 @@ def _robustness_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
             bases,
             id_values,
             ood_values,
-            lines,
+            line,
             min(int(panel.masks[n].sum()) for n in ("id", "ood")),
         ),
     )
@@ -543,7 +558,7 @@ def _robustness_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
     return {
         "title": part.title,
         "figure": _figure(plot, drawn),
-        "lines": [_line_words(line) for line in lines],
+        "lines": [_line_words(line)],
         "rows": [
             {
                 "id": name,
@@ -551,19 +566,23 @@ def _robustness_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
                 "ood_acc": ood_values[position[name]],
                 "residual": item,
             }
-            for line in lines
             for name, item in line.residuals.items()
         ],
     }
 
 
-def _line_words(line: scaling.Robustness) -> str:
-    base = visible(line.base if line.base is not None else "other models", 100)
+def _line_words(line: Robustness) -> str:
     if line.refused or line.slope is None or line.intercept is None:
-        return f"{base}: no line, {line.refused}."
+        return f"No line: {line.refused}."
     slope = f"{line.slope.value:.2f} [{line.slope.low:.2f}, {line.slope.high:.2f}]"
     intercept = f"{line.intercept.value:.2f} [{line.intercept.low:.2f}, {line.intercept.high:.2f}]"
-    return f"{base}: logit(OOD) = {intercept} + {slope} · logit(ID)."
+    who = (
+        "no independent line (baselines and entries with makes_line are too few or too alike): each checkpoint is "
+        "measured from the line through the others, without the seeds of its own size (leave one out)"
+        if line.leave_one_out
+        else f"line through {len(line.makers)} baselines and entries with makes_line, which it does not judge"
+    )
+    return f"logit(OOD) = {intercept} + {slope} · logit(ID); {who}."
 
 
 def _heat_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:

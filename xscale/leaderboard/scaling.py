@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
+from scipy import stats
 
 from xscale.leaderboard import statistics as st
-from xscale.leaderboard.bootstrap import Bootstrap, Delta, Estimate, difference, estimate, paired_delta
+from xscale.leaderboard.bootstrap import Bootstrap, Delta, Estimate, estimate, paired_delta
 from xscale.leaderboard.ladders import Ladder, group_of
 
+SEED_FREEDOM = 4  # of the seeds' variance, pooled over sizes, below which no shape is told from another
+CLOSE = 2.0  # models whose AIC differs by less cannot be told apart (Burnham & Anderson 2002, section 2.6)
 FIT_DRAWS = 2_000  # enough for 95% bounds of parameters; the accuracies themselves use all draws
 LEAST_SIZES = {
     "flat": 2,
@@ -49,17 +51,89 @@ class Point:
 class Fit:
     """A fitted curve, or why there is none.
 
-    `parameters` by name; `aicc` is NaN where there are too few observations for it; `error` is the residual
-    standard deviation. With y a share and N examples: flat y = level; log-linear y = level + per doubling ·
-    log2 N; power law y = limit − scale · N^(−exponent).
+    `parameters` by name; `aic` and Akaike `weight` among the models that could be fitted; `misfit` is the
+    p-value that the sizes lie on the curve but for the noise of items and seeds. `seed_noise` says whether the
+    intervals hold the noise of training, or test items only. With y a share and N examples: flat y = level;
+    log-linear y = level + per doubling · log2 N; power law y = limit − scale · N^(−exponent).
     """
 
     model: str
     parameters: dict[str, Estimate] = field(default_factory=dict)
-    aicc: float = math.nan
-    error: float = math.nan
+    aic: float = math.nan
+    weight: float = math.nan
+    misfit: float = math.nan
+    seed_noise: bool = False
     refused: str | None = None
     line: tuple[tuple[float, float, float, float], ...] = ()  # size, value, low, high
+
+
+@dataclass(frozen=True)
+class Means:
+    """What is fitted: one observation a size, the mean over its seeds, with the covariance of all sizes.
+
+    `sizes` above 0, ascending; `values` (sizes,), `covariance` (sizes, sizes): that of the clusters, which the
+    sizes share, from the bootstrap, and on the diagonal the seeds' variance, pooled over sizes, over the number
+    of seeds. `draws` (sizes, draws) are resampled means with that noise. `freedom` of the pooled variance is
+    Σ(k−1); 0 where every size has one seed and the noise of training is not known.
+    """
+
+    sizes: tuple[int, ...]
+    values: st.Floats
+    covariance: st.Floats
+    draws: st.Floats
+    freedom: int
+    clusters: int
+
+    def part(self, count: int) -> Means:
+        """The `count` smallest sizes."""
+        return replace(
+            self,
+            sizes=self.sizes[:count],
+            values=self.values[:count],
+            covariance=self.covariance[:count, :count],
+            draws=self.draws[:count],
+        )
+
+    @property
+    def whitener(self) -> st.Floats:
+        """W with W'W the inverse of the covariance: least squares on W·y are generalised least squares on y."""
+        noise = 1e-9 + 1e-6 * np.trace(self.covariance) / len(self.sizes)
+        return np.asarray(
+            np.linalg.inv(np.linalg.cholesky(self.covariance + noise * np.eye(len(self.sizes))))
+        )
+
+
+def means_of(
+    sizes: Sequence[int],
+    values: Sequence[st.Floats],
+    draws: Sequence[st.Floats],
+    clusters: int,
+    seed: int = 0,
+) -> Means:
+    """Gather what is fitted: for each size its `values` (seeds,) and their `draws` (seeds, draws).
+
+    The seeds' variance beyond the clusters is s² − E of `statistics.seed_parts`, pooled over sizes with k−1 as
+    weights and at least 0. Sizes with one seed get the pooled one.
+    """
+    counts = np.array([len(part) for part in values])
+    excess, freedom = 0.0, int((counts - 1).sum())
+    for part, drawn in zip(values, draws, strict=True):
+        if len(part) > 1:
+            own = (np.asarray(drawn, float) - np.asarray(part)[:, None]).var(axis=0, ddof=1)
+            excess += (len(part) - 1) * (float(np.var(part, ddof=1)) - float(np.nanmean(own)))
+    seeds = max(0.0, excess / freedom) / counts if freedom else np.zeros(len(counts))
+    merged = np.stack([np.asarray(part, float).mean(axis=0) for part in draws])
+    kept = merged[:, ~np.isnan(merged).any(axis=0)]
+    covariance = np.atleast_2d(np.cov(kept)) + np.diag(seeds)
+    noise = np.random.default_rng([seed, len(counts)]).standard_normal(merged.shape)
+    return Means(
+        tuple(sizes),
+        np.array([float(np.mean(part)) for part in values]),
+        covariance,
+        merged + noise * np.sqrt(seeds)[:, None],
+        freedom,
+        clusters,
+    )
 
 
 @dataclass(frozen=True)
@@ -77,10 +151,10 @@ class Holdout:
 class Curve:
     """One ladder on one subset and group of languages.
 
-    `points` ascend by size; `chosen` is the model with the least AICc, or None with `refused` saying why.
-    `significant_from` is the least size whose delta is above 0 with p ≤ 0.05 after Holm over this curve's
-    sizes. `more_data` is the factor on the largest size that buys one more point; infinite where the curve
-    does not rise.
+    `points` ascend by size; `chosen` is the model that the data single out (`choose`), or None with `refused`
+    saying why. `significant_from` is the least size from which on every delta is above 0 with p ≤ 0.05 after
+    Holm over all curves that claim one (`correct_curves`). `more_data` is the factor on the largest size that
+    buys one more point; infinite where the curve does not rise.
     """
 
     target: str
@@ -103,6 +177,7 @@ class Curve:
     significant_from: int | None
     more_data: Estimate | None
     growth: Estimate | None  # per doubling of data
+    seed_noise: bool  # whether intervals of fits hold the noise of training
 
     @property
     def fit(self) -> Fit | None:
@@ -145,21 +220,18 @@ def curve(
                 delta=delta,
             )
         )
-    points = _corrected(points)
     sizes = [size for size in ladder.sizes if size > 0]
-    observed = [values[list(ladder.sizes[size])] for size in sizes]
-    resampled = np.stack(
-        [
-            st.over_seeds(
-                values[list(ladder.sizes[size])], draws[list(ladder.sizes[size]), :FIT_DRAWS], seed + size
-            )
-            for size in sizes
-        ]
+    groups = [list(ladder.sizes[size]) for size in sizes]
+    means = means_of(
+        sizes,
+        [values[g] for g in groups],
+        [draws[g, :FIT_DRAWS] for g in groups],
+        bootstrap.clusters(subset),
+        seed,
     )
-    clusters = bootstrap.clusters(subset)
-    fits = [fit(model, sizes, observed, resampled, clusters) for model in PARAMETERS]
-    chosen, refused = choose(fits, sizes, sum(map(len, observed)))
-    rising = [point.size for point in points if point.delta.significant and point.delta.value > 0]
+    fits = weighed([fit(model, means) for model in PARAMETERS])
+    growth = fits[1].parameters.get("per doubling")
+    chosen, refused = choose(fits, means)
     return Curve(
         target=panel.target,
         table=panel.number,
@@ -177,65 +249,65 @@ def curve(
         fits=tuple(fits),
         chosen=chosen,
         refused=refused,
-        holdouts=_holdouts(sizes, observed, resampled, clusters),
-        significant_from=min(rising, default=None),
-        more_data=_more_data(chosen, sizes, observed, resampled, clusters),
-        growth=next((f.parameters.get("per doubling") for f in fits if f.model == "log-linear"), None),
+        holdouts=_holdouts(means),
+        significant_from=None,
+        more_data=_more_data(chosen, means),
+        growth=growth,
+        seed_noise=means.freedom > 0,
     )
 
 
-def _corrected(points: list[Point]) -> list[Point]:
-    adjusted = st.holm([point.delta.p for point in points]).tolist()
-    return [
-        replace(point, delta=replace(point.delta, p_holm=p))
-        for point, p in zip(points, adjusted, strict=True)
-    ]
+def correct_curves(curves: Sequence[Curve]) -> list[Curve]:
+    """Correct the deltas of all curves together by Holm and find each one's `significant_from`.
+
+    Give it every curve for which a first size is printed: with the correction within each curve only, some of
+    thirty curves without any effect would claim one in a sixth of reports.
+    """
+    adjusted = iter(st.holm([point.delta.p for curve in curves for point in curve.points]).tolist())
+    found = []
+    for curve in curves:
+        points = tuple(
+            replace(point, delta=replace(point.delta, p_holm=next(adjusted))) for point in curve.points
+        )
+        first = None
+        for point in reversed([point for point in points if point.size > 0]):
+            if not (point.delta.significant and point.delta.value > 0):
+                break
+            first = point.size
+        found.append(replace(curve, points=points, significant_from=first))
+    return found
 
 
-def solve(model: str, sizes: Sequence[int], weights: st.Floats, values: st.Floats) -> st.Floats:
-    """Weighted least squares for many curves at once: `values` (sizes, curves) -> parameters (parameters,
+def solve(model: str, sizes: Sequence[int], whitener: st.Floats, values: st.Floats) -> st.Floats:
+    """Generalised least squares for many curves at once: `values` (sizes, curves) -> parameters (parameters,
     curves).
 
-    The power law is linear in limit and scale once its exponent is fixed, so the exponent is searched on a
-    grid (0.03 to 3; variable projection, Golub & Pereyra 1973) among those whose limit is a share between
-    0 and 1; N is divided by the least size while fitting. A curve that no exponent fits so is NaN.
+    `whitener` W has W'W = the inverse of the sizes' covariance (Aitken 1936). The power law is linear in limit
+    and scale once its exponent is fixed, so the exponent is searched on a grid (0.03 to 3; variable projection,
+    Golub & Pereyra 1973) among those whose limit is a share between 0 and 1; N is divided by the least size
+    while fitting. A curve that no exponent fits so is NaN.
     """
-    root = np.sqrt(np.asarray(weights, float))[:, None]
     x = np.asarray(sizes, float)
-    target = root * values
+    target = whitener @ values
     if model == "flat":
-        return np.asarray((root * target).sum(axis=0, keepdims=True) / (root**2).sum())
+        return np.asarray(np.linalg.pinv(whitener @ np.ones((len(x), 1))) @ target)
     if model == "log-linear":
-        design = root * np.stack([np.ones_like(x), np.log2(x)], axis=1)
-        return np.asarray(np.linalg.pinv(design) @ target)
-    fine = values.shape[1] == 1  # one curve may have a finer grid than thousands of draws
-    exponents, projections, remainders = _power_law_designs(
-        tuple(sizes), tuple(float(w) for w in weights), fine
-    )
-    parameters = projections @ target  # (exponents, 2, curves)
-    loss = ((remainders @ target) ** 2).sum(axis=1)
-    loss[(parameters[:, 0] > 1) | (parameters[:, 0] < 0)] = np.inf
+        return np.asarray(np.linalg.pinv(whitener @ np.stack([np.ones_like(x), np.log2(x)], axis=1)) @ target)
+    exponents = np.geomspace(0.03, 3.0, 400 if values.shape[1] == 1 else 60)
+    first = whitener @ np.ones(len(x))
+    others = -((x / x.min())[None, :] ** -exponents[:, None]) @ whitener.T  # (exponents, sizes)
+    aa, ab, bb = first @ first, others @ first, (others**2).sum(axis=1)
+    ay, by = first @ target, others @ target  # (curves,), (exponents, curves)
+    scale = (by * aa - np.outer(ab, ay)) / (bb * aa - ab**2)[:, None]
+    limit = (ay[None, :] - ab[:, None] * scale) / aa
+    loss = (target**2).sum(axis=0) - limit * ay - scale * by
+    loss[(limit > 1) | (limit < 0)] = np.inf
     best, columns = loss.argmin(axis=0), np.arange(values.shape[1])
-    limit, scale = parameters[best, 0, columns], parameters[best, 1, columns]
-    found = np.stack([limit, scale * x.min() ** exponents[best], exponents[best]])
+    found = np.stack(
+        [limit[best, columns], scale[best, columns] * x.min() ** exponents[best], exponents[best]]
+    )
     found[:, np.isinf(loss[best, columns])] = np.nan
     return np.asarray(found)
-
-
-@lru_cache(maxsize=64)
-def _power_law_designs(
-    sizes: tuple[int, ...], weights: tuple[float, ...], fine: bool
-) -> tuple[st.Floats, st.Floats, st.Floats]:
-    """Exponents, and for each the projections of weighted values onto limit and scale, and onto what is
-    left over.
-    """
-    x, root = np.asarray(sizes, float), np.sqrt(np.asarray(weights))[:, None]
-    exponents = np.geomspace(0.03, 3.0, 400 if fine else 60)
-    designs = root * np.stack(
-        [np.stack([np.ones_like(x), -((x / x.min()) ** -e)], axis=1) for e in exponents]
-    )
-    projections = np.linalg.pinv(designs)
-    return exponents, projections, np.eye(len(x)) - designs @ projections
 
 
 def predict(model: str, parameters: st.Floats, sizes: Sequence[float] | st.Floats) -> st.Floats:
@@ -248,36 +320,33 @@ def predict(model: str, parameters: st.Floats, sizes: Sequence[float] | st.Float
     return np.asarray(parameters[0] - parameters[1] * x ** -parameters[2])
 
 
-def fit(
-    model: str, sizes: Sequence[int], observed: Sequence[st.Floats], resampled: st.Floats, clusters: int
-) -> Fit:
-    """Fit one model: `observed` holds each size's values by seed, `resampled` (sizes, draws) their mean in
-    each draw.
+def fit(model: str, means: Means) -> Fit:
+    """Fit one model by generalised least squares on the means of the sizes.
 
-    AICc = n·ln(RSS/n) + 2k + 2k(k+1)/(n−k−1) (Hurvich & Tsai 1989) over the n observations (size × seed), k
-    being the parameters and the error variance. Intervals are those of the parameters refitted to every
-    draw: they hold the choice of test items, and of training seeds where there are several.
+    With the covariance known, −2 log L is χ² = r'V⁻¹r of the residuals r, up to a constant: AIC = χ² + 2k with k
+    parameters (Burnham & Anderson 2002, section 2.2). `misfit` is χ²'s p-value with sizes − k degrees of freedom.
+    Intervals are those of the parameters refitted to every draw: they hold the choice of test items and, where a
+    size has several seeds, the luck of training. With four sizes or more those of the log-linear model are
+    stretched by √max(1, χ²/(sizes − 2)) · t(sizes − 2)/z: noise that all seeds of a size share shows only in how
+    the sizes scatter round the line.
     """
+    sizes = means.sizes
     needed = LEAST_SIZES[model]
     if len(sizes) < needed:
         return Fit(model, refused=f"needs {needed} sizes above 0, there are {len(sizes)}")
-    weights = np.array([len(part) for part in observed])
-    means = np.array([part.mean() for part in observed])
-    parameters = solve(model, sizes, weights, means[:, None])
+    whitener = means.whitener
+    parameters = solve(model, sizes, whitener, means.values[:, None])
     if np.isnan(parameters).any():
         return Fit(model, refused="no power law with a limit between 0% and 100% fits")
-    fitted = predict(model, parameters, sizes)[:, 0]
-    loss = sum(float(((part - value) ** 2).sum()) for part, value in zip(observed, fitted, strict=True))
-    count, free = int(weights.sum()), len(parameters) + 1
-    aicc = math.nan
-    if count > free + 1:
-        aicc = (
-            count * math.log(max(loss, 1e-12) / count) + 2 * free + 2 * free * (free + 1) / (count - free - 1)
-        )
-    many = solve(model, sizes, weights, resampled)
-    bounds = st.intervals(_sorted_nan(many), clusters)
+    residual = whitener @ (means.values - predict(model, parameters, sizes)[:, 0])
+    loss, left = float(residual @ residual), len(sizes) - len(parameters)
+    many = solve(model, sizes, whitener, means.draws)
+    if model == "log-linear" and len(sizes) >= LEAST_SIZES["power law"]:
+        stretch = math.sqrt(max(1.0, loss / left)) * st.t_stretch(left)
+        many = parameters + (many - parameters) * stretch
+    bounds = st.intervals(_sorted_nan(many), means.clusters)
     grid = np.geomspace(sizes[0], sizes[-1], 33)
-    band = st.intervals(_sorted_nan(predict(model, many, grid)), clusters)
+    band = st.intervals(_sorted_nan(predict(model, many, grid)), means.clusters)
     center = predict(model, parameters, grid)[:, 0]
     return Fit(
         model,
@@ -285,12 +354,21 @@ def fit(
             name: Estimate(float(value[0]), float(low), float(high))
             for name, value, (low, high) in zip(PARAMETERS[model], parameters, bounds, strict=True)
         },
-        aicc=aicc,
-        error=math.sqrt(loss / (count - free + 1)) if count > free - 1 else math.nan,
+        aic=loss + 2 * len(parameters),
+        misfit=float(stats.chi2.sf(loss, left)) if left else math.nan,
+        seed_noise=means.freedom > 0,
         line=tuple(
             (float(n), float(y), float(a), float(b)) for n, y, (a, b) in zip(grid, center, band, strict=True)
         ),
     )
+
+
+def weighed(fits: Sequence[Fit]) -> list[Fit]:
+    """The fits with their Akaike weights exp(−Δ/2)/Σexp(−Δ/2) (Burnham & Anderson 2002, section 2.9)."""
+    least = min((item.aic for item in fits if not math.isnan(item.aic)), default=math.nan)
+    shares = [math.exp((least - item.aic) / 2) if not math.isnan(item.aic) else math.nan for item in fits]
+    total = sum(share for share in shares if not math.isnan(share)) or math.nan
+    return [replace(item, weight=share / total) for item, share in zip(fits, shares, strict=True)]
 
 
 def _sorted_nan(values: st.Floats) -> st.Floats:
@@ -299,59 +377,68 @@ def _sorted_nan(values: st.Floats) -> st.Floats:
     return values[:, ~bad] if bad.mean() <= 0.1 else np.full_like(values, np.nan)
 
 
-def choose(fits: Sequence[Fit], sizes: Sequence[int], count: int) -> tuple[str | None, str | None]:
-    """The model with the least AICc, or None and the reason that there is no choice."""
-    comparable = [item for item in fits if not math.isnan(item.aicc)]
-    if len(comparable) < 2:
-        return None, (
-            f"{count} observations at {len(sizes)} sizes above 0: choosing a model needs 5 (sizes × seeds) "
-            "at 3 sizes; the power law 6 at 4 sizes"
-        )
-    return min(comparable, key=lambda item: item.aicc).model, None
+def choose(fits: Sequence[Fit], means: Means) -> tuple[str | None, str | None]:
+    """The model that the data single out, or None and why none can be named.
+
+    A model is named only where all three can be judged (four sizes above 0, and enough seeds to know the noise
+    of training), where no simpler model is within 2 of its AIC, where the sizes lie on it but for noise (p >
+    0.05), and where the growth per doubling agrees: "flat" only if its interval holds 0, another only if not.
+    """
+    refused = next((item.refused for item in fits if item.refused), None)
+    if len(means.sizes) < LEAST_SIZES["power law"]:
+        why: str | None = f"needs 4 sizes above 0, there are {len(means.sizes)}"
+    elif means.freedom < SEED_FREEDOM:
+        why = "needs three seeds at several sizes to know the noise of training"
+    else:
+        why = refused
+    if why:
+        return None, f"cannot be told: {why}"
+    best = min(fits, key=lambda item: item.aic)
+    close = next(item for item in fits if item.aic - best.aic < CLOSE)  # the fits stand from simple to rich
+    slope = next(item for item in fits if item.model == "log-linear").parameters["per doubling"]
+    if close is not best:
+        why = f"{close.model} and {best.model} fit about equally well"
+    elif best.misfit <= 1 - st.LEVEL:
+        why = f"the sizes scatter more than items and seeds explain, round {best.model} too"
+    elif (slope.low <= 0 <= slope.high) != (best.model == "flat"):
+        why = f"{best.model} fits best, but the growth per doubling says otherwise"
+    return (None, f"cannot be told: {why}") if why else (best.model, None)
 
 
-def _holdouts(
-    sizes: Sequence[int], observed: Sequence[st.Floats], resampled: st.Floats, clusters: int
-) -> tuple[Holdout, ...]:
+def _holdouts(means: Means) -> tuple[Holdout, ...]:
     """Predict the largest size from the smaller ones by every model that these determine."""
-    smaller, weights = sizes[:-1], np.array([len(part) for part in observed[:-1]])
-    means = np.array([part.mean() for part in observed[:-1]])[:, None]
-    truth, found = float(observed[-1].mean()), []
+    smaller, truth, found = means.part(len(means.sizes) - 1), float(means.values[-1]), []
     for model, names in PARAMETERS.items():
-        if len(smaller) < len(names):
+        if len(smaller.sizes) < len(names):
             continue
-        parameters = solve(model, smaller, weights, means)
+        whitener = smaller.whitener
+        parameters = solve(model, smaller.sizes, whitener, smaller.values[:, None])
         if np.isnan(parameters).any():
             continue
-        predicted = float(predict(model, parameters, sizes[-1:])[0, 0])
-        many = predict(model, solve(model, smaller, weights, resampled[:-1]), sizes[-1:])[0]
-        low, high = st.intervals(_sorted_nan((resampled[-1] - many)[None, :])[0], clusters)
+        predicted = float(predict(model, parameters, means.sizes[-1:])[0, 0])
+        many = predict(model, solve(model, smaller.sizes, whitener, smaller.draws), means.sizes[-1:])[0]
+        low, high = st.intervals(_sorted_nan((means.draws[-1] - many)[None, :])[0], means.clusters)
         error = Estimate(truth - predicted, float(low), float(high))
-        found.append(Holdout(sizes[-1], model, predicted, truth, error))
+        found.append(Holdout(means.sizes[-1], model, predicted, truth, error))
     return tuple(found)
 
 
-def _more_data(
-    chosen: str | None,
-    sizes: Sequence[int],
-    observed: Sequence[st.Floats],
-    resampled: st.Floats,
-    clusters: int,
-) -> Estimate | None:
+def _more_data(chosen: str | None, means: Means) -> Estimate | None:
     """By what factor the largest size must grow for +1 point, by the chosen power law or else the
-    log-linear slope.
+    log-linear slope; bounds at 2.5% and 97.5% of the draws.
     """
     model = "power law" if chosen == "power law" else "log-linear"
-    if len(sizes) < LEAST_SIZES[model]:
+    if len(means.sizes) < LEAST_SIZES[model]:
         return None
-    weights = np.array([len(part) for part in observed])
-    means = np.array([part.mean() for part in observed])[:, None]
-    value = float(_factor(model, solve(model, sizes, weights, means), sizes[-1])[0])
-    draws = np.sort(_factor(model, solve(model, sizes, weights, resampled), sizes[-1]))
+    whitener, largest = means.whitener, means.sizes[-1]
+    value = float(_factor(model, solve(model, means.sizes, whitener, means.values[:, None]), largest)[0])
+    draws = np.sort(_factor(model, solve(model, means.sizes, whitener, means.draws), largest))
     draws = draws[~np.isnan(draws)]
     if not len(draws):
         return None
-    low, high = draws[int(0.025 * len(draws))], draws[min(len(draws) - 1, math.ceil(0.975 * len(draws)))]
+    tail = (1 - st.LEVEL) / 2
+    low = draws[int(tail * len(draws))]
+    high = draws[min(len(draws) - 1, math.ceil((1 - tail) * len(draws)))]
     return Estimate(value, float(low), float(high))
 
 
@@ -376,88 +463,7 @@ def growth_difference(bootstrap: Bootstrap, ladder: Ladder, seed: int = 0) -> Es
     (id_values, id_draws), (ood_values, ood_draws) = bootstrap("id"), bootstrap("ood")
     gaps, draws = id_values - ood_values, id_draws[:, :FIT_DRAWS] - ood_draws[:, :FIT_DRAWS]
     groups = [list(ladder.sizes[size]) for size in sizes]
-    weights = np.array([len(group) for group in groups])
-    means = np.array([gaps[group].mean() for group in groups])[:, None]
-    many = np.stack(
-        [
-            st.over_seeds(gaps[group], draws[group], seed + size)
-            for size, group in zip(sizes, groups, strict=True)
-        ]
+    means = means_of(
+        sizes, [gaps[g] for g in groups], [draws[g] for g in groups], bootstrap.clusters("id", "ood"), seed
     )
-    slope = solve("log-linear", sizes, weights, means)[1, 0]
-    found = difference(
-        np.array([slope]), solve("log-linear", sizes, weights, many)[1:2], bootstrap.clusters("id", "ood")
-    )
-    return Estimate(found.value, found.low, found.high)
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """The ID→OOD line of a base on logit axes and every checkpoint's distance from it, or why there is none.
-
-    logit(OOD) = intercept + slope · logit(ID); `residuals` maps ids to OOD − the line's OOD, as shares.
-    """
-
-    base: str | None
-    intercept: Estimate | None = None
-    slope: Estimate | None = None
-    residuals: dict[str, Estimate] = field(default_factory=dict)
-    refused: str | None = None
-
-
-def effective_robustness(bootstrap: Bootstrap) -> list[Robustness]:
-    """For each base, the line over all of its checkpoints and their residuals.
-
-    Taori et al. 2020 (arXiv 2007.00644), Miller et al. 2021 (arXiv 2107.04649): accuracies on two test sets
-    lie on a line when both axes are logits; being above it is robustness that accuracy on the first does
-    not explain. The line is refitted in every draw.
-    """
-    panel = bootstrap.panel
-    if not {"id", "ood"} <= set(panel.masks):
-        return []
-    (id_values, id_draws), (ood_values, ood_draws) = bootstrap("id"), bootstrap("ood")
-    rows = min(int(panel.masks[name].sum()) for name in ("id", "ood"))
-    found = []
-    for base in dict.fromkeys(entry.base for entry in panel.entries):
-        chosen = [index for index, entry in enumerate(panel.entries) if entry.base == base]
-        x, y = _logit(id_values[chosen], rows), _logit(ood_values[chosen], rows)
-        if len(chosen) < 4 or np.ptp(x) < 0.05:
-            why = (
-                f"needs 4 checkpoints, there are {len(chosen)}"
-                if len(chosen) < 4
-                else "ID accuracies hardly differ"
-            )
-            found.append(Robustness(base, refused=why))
-            continue
-        intercept, slope = _line(x[:, None], y[:, None])
-        residual = ood_values[chosen] - _share(intercept + slope * x)
-        xs, ys = _logit(id_draws[chosen, :FIT_DRAWS], rows), _logit(ood_draws[chosen, :FIT_DRAWS], rows)
-        intercepts, slopes = _line(xs, ys)
-        residuals = ood_draws[chosen, :FIT_DRAWS] - _share(intercepts + slopes * xs)
-        bounds = st.intervals(np.vstack([intercepts, slopes, residuals]), bootstrap.clusters("id", "ood"))
-        values = [float(intercept[0]), float(slope[0]), *residual.tolist()]
-        items = [
-            Estimate(value, float(low), float(high))
-            for value, (low, high) in zip(values, bounds, strict=True)
-        ]
-        ids = [panel.ids[index] for index in chosen]
-        found.append(Robustness(base, items[0], items[1], dict(zip(ids, items[2:], strict=True))))
-    return found
-
-
-def _line(x: st.Floats, y: st.Floats) -> tuple[st.Floats, st.Floats]:
-    """Intercept and slope of least squares along the first axis."""
-    dx, dy = x - x.mean(axis=0), y - y.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slope = (dx * dy).sum(axis=0) / (dx**2).sum(axis=0)
-    return y.mean(axis=0) - slope * x.mean(axis=0), slope
-
-
-def _logit(share: st.Floats, rows: int) -> st.Floats:
-    """log(p / (1 − p)) with shares kept half a row away from 0 and 1."""
-    kept = np.clip(share, 0.5 / rows, 1 - 0.5 / rows)
-    return np.asarray(np.log(kept / (1 - kept)))
-
-
-def _share(logit: st.Floats) -> st.Floats:
-    return np.asarray(1 / (1 + np.exp(-logit)))
+    return fit("log-linear", means).parameters["per doubling"]

@@ -254,7 +254,7 @@ def _table(
                 spread[name] = float(bootstrap(name)[0][list(group.indices)].std(ddof=1))
         entries = [panel.entries[index] for index in group.indices]
         first = entries[0]
-        paired = tuple(zip(*group.pairs, strict=True)) if group.pairs and first.size != 0 else None
+        mine, base = [i for i, _ in group.pairs], [b for _, b in group.pairs]
         rows.append(
             Row(
                 id=first.id,
@@ -283,8 +283,8 @@ def _table(
                 },
                 arm=first.arm,
                 recipe=recipe_of(first),
-                delta_difference=difference_of_deltas(bootstrap, *paired, "ood", "id", seed=seed)
-                if both and paired
+                delta_difference=difference_of_deltas(bootstrap, mine, base, "ood", "id", seed=seed)
+                if both and mine
                 else None,
             )
         )
