@@ -11,6 +11,7 @@ from xscale import files
 from xscale.base_models import resolve_base
 from xscale.check import check_workspace
 from xscale.errors import UserError
+from xscale.evaluation.scores import Journal
 from xscale.files import HALF_WRITTEN, REPLACED, open_own, sha256_of_folder, whole_file, whole_folder
 from xscale.journal import journal_of, read_events, write_event
 from xscale.manifest import Entry, add_entries, checkpoint_folder, read_manifest, write_manifest
@@ -205,3 +206,19 @@ def test_what_a_checkpoint_is_hashed_by(tmp_path: Path) -> None:
     os.mkfifo(weights)
     with pytest.raises(UserError, match="not a plain file"):
         sha256_of_folder(folder)
+
+
+def test_score_files_are_our_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("mine")
+    place = tmp_path / "results" / "a" / ".partial"
+    place.mkdir(parents=True)
+    for link in ((place / "xnli.scores").symlink_to, (place / "xnli.scores").hardlink_to):
+        link(tmp_path / "thesis")
+        with pytest.raises(UserError, match="link"):
+            Journal(place / "xnli.scores", "key")
+        (place / "xnli.scores").unlink()
+    place.rmdir()
+    place.symlink_to(tmp_path)
+    with pytest.raises(UserError, match="link"):
+        Journal(place / "thesis", "key")
+    assert (tmp_path / "thesis").read_text() == "mine"

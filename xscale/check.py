@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -23,7 +22,7 @@ from harness_tasks.subsets import load_membership
 from harness_tasks.targets import targets
 from harness_tasks.tasks import task_name
 from xscale.errors import UserError
-from xscale.evaluation.answers import PARTIAL, RESULTS, Selection, result_key
+from xscale.evaluation.answers import PARTIAL, RESULTS, SETTINGS, Selection, completed, result_key
 from xscale.evaluation.models import build_model, load_tasks
 from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
 from xscale.files import HALF_WRITTEN, REPLACED, restore, sha256_of_folder
@@ -143,7 +142,7 @@ def result_defects(entry: Entry, folder: Path) -> list[str]:
             return [f"{path}: predictions of other weights than the entry's; {again}"]
         defects = _inconsistent(stored.table)
         if not defects:
-            stale = _stale(entry, stored)
+            stale = _stale(entry, stored, folder / RESULTS)
             defects = [f"stale, other {', '.join(stale)} now"] if stale else _differ_from_data(stored)
         if not defects:
             defects = _differ_from_metrics(stored, folder / RESULTS)
@@ -184,13 +183,13 @@ def stored_selection(info: Mapping[str, Any]) -> Selection:
     }
 
 
-def _stale(entry: Entry, stored: Predictions) -> list[str]:
-    """Names of the parts of the key that are not today's."""
+def _stale(entry: Entry, stored: Predictions, results: Path) -> list[str]:
+    """Names of the parts of the key that are not today's; which documents were asked for, and the entry's id, are no such."""
     chosen = stored_selection(stored.info)
-    now = json.loads(json.dumps(result_key(entry, chosen, _source(stored.info))))
-    return [
-        name for name in sorted(now.keys() | stored.info.keys()) if now.get(name) != stored.info.get(name)
-    ]
+    now = result_key(entry, chosen, _source(stored.info))
+    then = completed(stored.info, results)
+    parts = (*SETTINGS, "task_versions", "fingerprints", "anchors")
+    return [name for name in parts if now[name] is not None and now[name] != then.get(name)]
 
 
 def _source(info: Mapping[str, Any]) -> str:

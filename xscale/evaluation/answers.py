@@ -145,7 +145,7 @@ def stored_answers(folder: Path, key: Mapping[str, Any]) -> list[Stored]:
     for path in prediction_files(folder):
         with contextlib.suppress(UserError):  # a damaged file does not count; `xscale check` names it
             stored = read_predictions(path)
-            info = _completed(stored.info, results_of(path))
+            info = completed(stored.info, results_of(path))
             if all(info.get(name) == key[name] for name in SETTINGS if key[name] is not None):
                 found.append(Stored(path, stored, info))
     return found
@@ -156,7 +156,7 @@ def results_of(predictions: Path) -> Path:
     return predictions.with_name(predictions.name.replace("predictions", "results")).with_suffix(".json")
 
 
-def _completed(info: dict[str, Any], results: Path) -> dict[str, Any]:
+def completed(info: dict[str, Any], results: Path) -> dict[str, Any]:
     """Of files of xscale 0.1, what they do not say of themselves: the precision is in lm_eval's results beside them."""
     info = {"encoding_version": 1, "evaluation": {}} | info
     if "precision" not in info:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+
+from xscale.files import open_own, refuse_link
 
 _MAGIC = b"XSJRN002"
 _RECORD = struct.Struct("<QII")  # batch, float64 values, CRC-32 of batch and values
@@ -35,8 +38,9 @@ class Journal:
         for other in others:
             if other != path:
                 self._read_records(other.read_bytes(), header)
+        refuse_link(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = io.FileIO(path, "r+" if path.exists() else "w+")
+        self._file = io.FileIO(open_own(path, os.O_RDWR), "r+")
         end = self._read_records(self._file.read(), header)
         self._file.truncate(end)
         self._file.seek(end)
