@@ -3,9 +3,9 @@
     python tools/bundled_suite/generate_training.py            # counts of every split
     python tools/bundled_suite/generate_training.py --show 20  # and some rows of each
 
-NLI rows come from the template families in ``nli_templates``. A premise belongs to one split only, by its
-hash, and no premise of the hand-written test items is used. COPA items come from the cause-effect pairs in
-``copa_pairs.txt``; train, validation and target use different pairs.
+NLI rows come from the template families in ``nli_templates``, half of train's from those in ``nli_wide``. A premise
+belongs to one split only, by its hash, and no premise of the hand-written test items is used. COPA items come from
+the cause-effect pairs in ``copa_pairs.txt``; train, validation and target use different pairs.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import argparse
 import hashlib
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lexicon as lx
 from nli_templates import FAMILIES, Family, sentence
+from nli_wide import WIDE_FAMILIES
 
 HERE = Path(__file__).resolve().parent
 SEED = 20240
@@ -28,7 +30,7 @@ NLI_ROWS_PER_LABEL = {"train": 2400, "validation": 100, "target": 256}
 LABELS = (0, 1, 2)
 MAX_WORDS = 20
 
-COPA_HELD_OUT_PAIRS = {"validation": 30, "target": 40}
+COPA_HELD_OUT_PAIRS = {"validation": 40, "target": 50}
 COPA_VARIANTS = {"train": 5, "validation": 1, "target": 3}
 QUESTIONS = ("effect", "cause")
 STOPWORDS = frozenset(
@@ -61,20 +63,23 @@ def split_of(premise: str) -> str:
 class NliSplits:
     """Distinct rows sorted into the splits, each with as many rows of every label."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows_per_label: dict[str, int]) -> None:
+        self.rows_per_label = rows_per_label
         self.banned = test_premises()
         self.labels: dict[tuple[str, str], int] = {}
-        self.rows: dict[tuple[str, int], list[Row]] = {(s, y): [] for s in NLI_ROWS_PER_LABEL for y in LABELS}
+        self.rows: dict[tuple[str, int], list[Row]] = {(s, y): [] for s in rows_per_label for y in LABELS}
         self.from_family: dict[tuple[str, int, str], int] = {}
 
     def add(self, family: Family, label: int, pair: tuple[str, str], share: float) -> None:
         """Take the pair in, unless it is unfit, known, or its family has had its share of the split."""
         premise, hypothesis = pair
         split = split_of(premise)
+        if split not in self.rows_per_label:
+            return
         rows = self.rows[split, label]
         key = (split, label, family.__name__)
-        full = len(rows) >= NLI_ROWS_PER_LABEL[split]
-        if full or self.from_family.get(key, 0) >= share * NLI_ROWS_PER_LABEL[split]:
+        size = self.rows_per_label[split]
+        if len(rows) >= size or self.from_family.get(key, 0) >= share * size:
             return
         if premise == hypothesis or premise in self.banned or len(premise.split()) > MAX_WORDS:
             return
@@ -88,25 +93,35 @@ class NliSplits:
 
     def full(self) -> bool:
         """Whether every split has all its rows."""
-        return all(len(rows) == NLI_ROWS_PER_LABEL[split] for (split, _), rows in self.rows.items())
+        return all(len(rows) == self.rows_per_label[split] for (split, _), rows in self.rows.items())
 
 
-def nli_splits() -> dict[str, list[Row]]:
-    """The rows of train, validation and target, shuffled."""
-    rng = random.Random(SEED)
-    splits = NliSplits()
+def fill_splits(splits: NliSplits, rng: random.Random, families: Sequence[Family], patience: int) -> None:
+    """Draw until every split is full; until then a family has little more than its share, for so many turns."""
     turns = 0
     while not splits.full():
-        share = 1.15 / len(FAMILIES) if turns < 1500 else 1.0
-        for family in FAMILIES:
+        share = 1.15 / len(families) if turns < patience else 1.0
+        for family in families:
             for label in LABELS:
                 splits.add(family, label, family(rng, label), share)
         turns += 1
+
+
+def nli_splits() -> dict[str, list[Row]]:
+    """The rows of train, validation and target, shuffled; half of train is from the wide families."""
+    rng = random.Random(SEED)
+    splits = NliSplits(NLI_ROWS_PER_LABEL)
+    fill_splits(splits, rng, FAMILIES, 1500)
     result = {}
     for split in NLI_ROWS_PER_LABEL:
-        rows = [row for label in LABELS for row in splits.rows[split, label]]
-        rng.shuffle(rows)
-        result[split] = rows
+        result[split] = [row for label in LABELS for row in splits.rows[split, label]]
+        rng.shuffle(result[split])
+    half = NLI_ROWS_PER_LABEL["train"] // 2
+    wide = NliSplits({"train": half})
+    fill_splits(wide, rng, WIDE_FAMILIES, 4000)
+    narrow = [[row for row in result["train"] if row["label"] == label][:half] for label in LABELS]
+    result["train"] = [row for rows in (*narrow, *wide.rows.values()) for row in rows]
+    rng.shuffle(result["train"])
     return result
 
 
@@ -196,13 +211,15 @@ class CopaMaker:
             and bool(e.slot) == bool(right.slot)
             and "ac" not in {"".join(sorted({e.slot, other.slot})) for other in (premise, right)}
         ]
-        fewest = min(self.used.get(e.text, 0) for e in fit)
+        fewest = min((self.used.get(e.text, 0) for e in fit), default=0)
         return [e for e in fit if self.used.get(e.text, 0) <= fewest + 1]
 
-    def item(self, pair: CausePair, question: str, label: int, variant: int) -> Row:
-        """One item: every second one takes the wrong alternative nearest to the premise in words."""
+    def item(self, pair: CausePair, question: str, label: int, variant: int) -> Row | None:
+        """One item, None without a wrong alternative; every second one takes that nearest to the premise in words."""
         premise, right = (pair.cause, pair.effect) if question == "effect" else (pair.effect, pair.cause)
         fit = self.wrong_alternatives(premise, right, question)
+        if not fit:
+            return None
         self.rng.shuffle(fit)
         if variant % 2 == 0:
             fit.sort(key=lambda e: -len(words(e.text) & words(premise.text)))
@@ -227,6 +244,8 @@ class CopaMaker:
             for number, pair in enumerate(self.pairs):
                 for side, question in enumerate(QUESTIONS):
                     row = self.item(pair, question, (number + side + variant) % 2, variant)
+                    if row is None:
+                        continue
                     key = (question, row["premise"], *sorted((row["choice1"], row["choice2"])))
                     rows.setdefault(key, row)
         result = list(rows.values())
