@@ -91,10 +91,11 @@ class Entry(BaseModel):
         "standard model that is not itself under study",
     )
     collapsed: list[str] | None = Field(
-        None, description="targets whose English development score was no better than the commonest label's"
+        default=None,
+        description="targets whose English development score was no better than the commonest label's",
     )
     repeated: dict[str, int] | None = Field(
-        None,
+        default=None,
         description="target -> fine-tuning rows that were among the intermediate phase's, where any were",
     )
     note: str | None = Field(None, max_length=1000, description="a remark that the tables show")

@@ -52,7 +52,7 @@ def export_entries(workspace: Workspace, ids: Sequence[str], archive: Path, *, w
         folders += [(workspace.checkpoints / entry.id, f"{CHECKPOINTS}/{entry.id}") for entry in chosen]
     with whole_file(archive) as temporary, tempfile.TemporaryDirectory() as scratch:
         listed = Path(scratch) / MANIFEST
-        write_manifest(listed, Manifest(entries=chosen))
+        write_manifest(listed, Manifest.model_validate({"entries": chosen}))
         with tarfile.open(temporary, "w:gz", compresslevel=6) as packed:
             packed.add(listed, MANIFEST)
             for folder, name in folders:

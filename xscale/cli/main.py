@@ -256,7 +256,7 @@ def add(
     from xscale.errors import UserError
     from xscale.manifest import add_entries, make_entry
 
-    fields = {
+    fields: dict[str, Any] = {
         "model": model,
         "model_args": model_args,
         "id": id,

@@ -108,7 +108,7 @@ class SharedContextLM(HFLM):
             )
         self._agrees = True
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator,unused-ignore]
     def _score(self, trees: Sequence[_Tree]) -> list[tuple[int, tuple[float, bool]]]:
         """Request and answer of every choice of these documents, which go through the model one after the other in a row."""
         width = sum(map(len, trees))
