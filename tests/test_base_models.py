@@ -150,6 +150,8 @@ def test_a_hub_base_is_its_commit(tmp_path, monkeypatch):
     assert resolve_base("FacebookAI/xlm-roberta-base") == str(folder)
     assert base_models.base_content("FacebookAI/xlm-roberta-base") == f"commit {commit}"
     assert asked[-1] == ("FacebookAI/xlm-roberta-base", "main")
+    resolve_base("FacebookAI/xlm-roberta-base@refs/pr/7")
+    assert asked[-1] == ("FacebookAI/xlm-roberta-base", "refs/pr/7")
 
 
 def test_a_damaged_base_in_the_cache_is_built_again(tmp_path: Path) -> None:

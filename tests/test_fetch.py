@@ -134,7 +134,10 @@ def test_an_experiment_brings_its_base(hub, tmp_path):
     base = tiny_model.make_base(tmp_path / "base")
     files = {path.name: path.read_bytes() for path in base.iterdir()}
     commit = hub.commit("models/owner/tiny", {**files, "pytorch_model.bin": b"pickle"})
-    text = tiny_model.EXPERIMENT.format(base="owner/tiny", sizes="[0, 8]").replace("[en, de]", "[de]")
+    hub.commit("models/owner/tiny", {"config.json": "{}"})  # main has moved on
+    text = tiny_model.EXPERIMENT.format(base=f"owner/tiny@{commit}", sizes="[0, 8]").replace(
+        "[en, de]", "[de]"
+    )
     experiment = tmp_path / "tiny.yaml"
     experiment.write_text(text)
     arguments = ("fetch", "--experiment", experiment, "--to", tmp_path / "mirror")

@@ -47,9 +47,9 @@ def resolve_base(name: str) -> str:
     """What transformers' `from_pretrained` takes for a base model's name.
 
     `embedded:multilingual-e5-small` is built into the cache on first use; a name that starts with `.`, `/` or `~` is a
-    folder; anything else is a hub id, whose files are downloaded unless they are in the hub's cache: the folder of its present
-    commit. Raises `UserError` for an unknown embedded name, an absent folder, weights that are no safetensors, and a hub that
-    cannot be reached.
+    folder; anything else is a hub id, or `id@revision` (a commit, branch or tag), whose files are downloaded unless they are
+    in the hub's cache: the folder of its commit. Raises `UserError` for an unknown embedded name, an absent folder, weights
+    that are no safetensors, and a hub that cannot be reached.
     """
     if name.startswith(EMBEDDED_PREFIX):
         if name != EMBEDDED_E5:
@@ -63,7 +63,8 @@ def resolve_base(name: str) -> str:
             )
         refuse_pickles(folder, f"base {name!r}")
         return str(folder)
-    folder = hub_folder(name, "main")
+    repository, _, revision = name.partition("@")
+    folder = hub_folder(repository, revision or "main")
     refuse_pickles(folder, f"base {name!r}")
     if not any(folder.glob("*.safetensors")):
         raise UserError(

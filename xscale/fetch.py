@@ -83,13 +83,18 @@ def _fetch_model(base: str, folder: Path, record: dict[str, dict[str, Any]]) -> 
 
     from xscale.hub import hub_folder
 
-    name = f"{MODELS}/{base}"
+    repository, _, revision = base.partition("@")
+    name = f"{MODELS}/{repository}"
     had = record.get(name)
-    if had is not None and all(_is_whole(folder / name / file, of) for file, of in had["files"].items()):
+    if (
+        had is not None
+        and had.get("revision") == revision
+        and all(_is_whole(folder / name / file, of) for file, of in had["files"].items())
+    ):
         return f"kept     {name}"
     if had is None and (folder / name).exists():
         return f"not ours {name}: left as it is"
-    snapshot = hub_folder(base, "main")
+    snapshot = hub_folder(repository, revision or "main")
     files = sorted(file for file in snapshot.rglob("*") if file.is_file())
     if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"hub model {base}: it has no safetensors; pickled weights are not fetched")
@@ -104,7 +109,8 @@ def _fetch_model(base: str, folder: Path, record: dict[str, dict[str, Any]]) -> 
         file.relative_to(snapshot).as_posix(): folder / name / file.relative_to(snapshot) for file in files
     }
     record[name] = {
-        "set": base,
+        "set": repository,
+        "revision": revision,
         "commit": snapshot.name,
         "files": {
             inner: {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}

@@ -107,7 +107,7 @@ def _hub_base(experiment: str | None) -> str | None:
     from xscale.hub import is_repository
 
     base = read_experiment(find_experiment(experiment)).base if experiment is not None else ""
-    return base if is_repository(base) else None
+    return base if is_repository(base.partition("@")[0]) else None
 
 
 def _splits(
