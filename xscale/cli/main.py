@@ -361,7 +361,7 @@ def check(
 
 @app.command(
     short_help="Upload a checkpoint to the Hugging Face hub",
-    epilog="Example: xscale push first-run-4096-seed1 my-name/first-run-4096 --dry-run",
+    epilog="Example: xscale push first-run-nli-4096-seed1 my-name/first-run-nli --dry-run",
 )
 def push(
     id: Annotated[str, typer.Argument(help="a checkpoint of ours, as `xscale ls` lists it")],
@@ -494,7 +494,7 @@ app.command(
 )(entries.merge)
 app.command(
     short_help="Pack entries into an archive",
-    epilog="Example: xscale export first-run-4096-seed1 --file mine.tar.gz",
+    epilog="Example: xscale export first-run-nli-4096-seed1 --file mine.tar.gz",
 )(entries.export)
 app.command(
     short_help="Does the data source have everything?",
@@ -519,7 +519,7 @@ app.command(
 )(leaderboard.board)
 app.command(
     short_help="Two checkpoints side by side",
-    epilog="Example: xscale compare first-run-0-seed1 first-run-4096-seed1",
+    epilog="Example: xscale compare first-run-0-seed1 first-run-nli-4096-seed1",
 )(leaderboard.compare)
 app.command(short_help="One HTML page with everything", epilog="Example: xscale report --out report")(
     leaderboard.report
