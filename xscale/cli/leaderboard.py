@@ -84,12 +84,18 @@ def chosen(entries: list[Any], ids: Sequence[str] | None, manifest: Path) -> lis
 
 
 def print_board(manifest: Path, ids: Sequence[str]) -> None:
-    """The board of some entries, as it stands after a run."""
-    from xscale.leaderboard.render import render
+    """The board of some entries, means over seeds, and what it answers, as it stands after a run."""
+    from xscale.leaderboard.answer import with_answer
+    from xscale.leaderboard.bootstrap import Bootstrap
+    from xscale.leaderboard.render import render, text_block
     from xscale.leaderboard.table import Filter, make_board
 
     panels, results = load(manifest, ids, None, None)
-    sys.stdout.write(render(make_board(panels, results, show=Filter(ids=tuple(ids)))))
+    drawn = [Bootstrap(panel) for panel in panels]
+    shown = make_board(panels, results, show=Filter(ids=tuple(ids)), seeds="mean", bootstraps=drawn)
+    sys.stdout.write(render(shown))
+    for text in with_answer(shown, drawn).answer:
+        sys.stdout.write("\n" + text_block(text, "simple") + "\n")
 
 
 def board(
@@ -118,8 +124,12 @@ def board(
     size: Annotated[list[int] | None, typer.Option("--size", help="only these sizes")] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="only these seeds")] = None,
     seeds: Annotated[
-        Literal["each", "mean"], typer.Option("--seeds", help="a row for each seed, or their mean")
-    ] = "each",
+        Literal["each", "mean"] | None,
+        typer.Option("--seeds", help="a row for each seed, as in json and csv, or their mean, as elsewhere"),
+    ] = None,
+    arms: Annotated[
+        bool, typer.Option("--arms", help="arms by sizes instead: what each gains, and which may be the best")
+    ] = False,
     sort: Annotated[
         str, typer.Option("--sort", help="ladder, acc, id, ood, gap, delta, size or name")
     ] = "ladder",
@@ -136,6 +146,8 @@ def board(
     targets_file: TargetsFileOption = None,
 ) -> None:
     """Show the leaderboard of all evaluated manifest entries."""
+    from xscale.leaderboard.answer import with_answer
+    from xscale.leaderboard.bootstrap import Bootstrap
     from xscale.leaderboard.reference import check_reference, render_check
     from xscale.leaderboard.render import render
     from xscale.leaderboard.table import Filter, make_board
@@ -154,24 +166,45 @@ def board(
         ids=tuple(ids or ()),
         targets=tuple(target or ()),
     )
+    drawn = [Bootstrap(panel, draws) for panel in panels]
+    if arms:
+        sys.stdout.write(_arms(drawn, target, format, explore=bool(language)))
+        return
     shown = make_board(
         panels,
         results,
+        bootstraps=drawn,
+        explore=bool(language),
         subsets=("id", "ood", *(subset or ())),
         deltas=tuple(delta or ("ood",)),
         by=by,
         group_subset=by_subset,
         show=show,
         sort=sort,
-        seeds=seeds,
+        seeds=seeds or ("each" if format in ("json", "csv") else "mean"),
         draws=draws,
     )
+    if not language:  # of some languages only, the question has no answer
+        shown = with_answer(shown, drawn)
     sys.stdout.write(render(shown, format, wide=wide))
 
 
+def _arms(drawn: Sequence[Any], targets: Sequence[str] | None, format: str, *, explore: bool) -> str:
+    """Arms by sizes, as text."""
+    from xscale.leaderboard.arms import arm_tables, render_arms
+    from xscale.leaderboard.family import Question, family
+
+    question = Question()
+    found = arm_tables(drawn, question, {} if explore else family(drawn, question))
+    return render_arms([item for item in found if not targets or item.target in targets], format)
+
+
 def compare(
-    first: Annotated[str, typer.Argument(help="manifest entry")],
-    second: Annotated[str, typer.Argument(help="manifest entry that it is compared with")],
+    first: Annotated[str, typer.Argument(help="manifest entry, or with --size an arm")],
+    second: Annotated[str, typer.Argument(help="what it is compared with")],
+    size: Annotated[
+        int | None, typer.Option("--size", help="compare two arms, with all their seeds, at this size")
+    ] = None,
     by: Annotated[str, typer.Option("--by", help="breakdown: language, script, family or seen")] = "language",
     subset: Annotated[str, typer.Option("--subset", help="the breakdown's subset")] = "all",
     format: Annotated[str, typer.Option("--format", help="simple, github or json")] = "simple",
@@ -186,6 +219,15 @@ def compare(
     from xscale.leaderboard.compare import compare as compare_entries
     from xscale.leaderboard.compare import render_comparison
 
+    if size is not None:
+        from xscale.leaderboard.arms import compare_arms, render_arm_comparison
+        from xscale.leaderboard.bootstrap import Bootstrap
+        from xscale.leaderboard.family import Question
+
+        panels, _ = load(manifest, None, target, language)
+        found = compare_arms([Bootstrap(panel, draws) for panel in panels], size, first, second, Question())
+        typer.echo(render_arm_comparison(found, format), nl=False)
+        return
     panels, results = load(manifest, [first, second], target, language)
     comparison = compare_entries(panels, results, first, second, by=by, subset=subset, draws=draws)
     tell(render_comparison(comparison, format=format, flips=flips), end="")

@@ -187,7 +187,7 @@ def paired_delta(
     values, draws = bootstrap(subset, languages)
     mine, base = list(mine), list(base)
     deltas, delta_draws = values[mine] - values[base], draws[mine] - draws[base]
-    differences, size = _differences(bootstrap, mine, base, subset, languages)
+    differences, size = cluster_differences(bootstrap, mine, base, subset, languages)
     few = st.few_discordant(differences / size, bootstrap.clusters(subset))
     found = difference(deltas, delta_draws, bootstrap.clusters(subset), seed, few)
     p = found.p
@@ -199,7 +199,7 @@ def paired_delta(
     return made
 
 
-def _differences(
+def cluster_differences(
     bootstrap: Bootstrap, mine: Sequence[int], base: Sequence[int], subset: str, languages: Sequence[str]
 ) -> tuple[st.Floats, float]:
     """What each cluster adds to the difference, (pairs, clusters), and the mean denominator of a cluster.
@@ -237,7 +237,7 @@ def difference_of_deltas(
     for name in (first, second):
         values, draws = bootstrap(name, languages)
         parts.append((values[mine] - values[base], draws[mine] - draws[base]))
-        differences, size = _differences(bootstrap, mine, base, name, languages)
+        differences, size = cluster_differences(bootstrap, mine, base, name, languages)
         variance += st.few_discordant(differences / size, bootstrap.clusters(name)).variance
     values, draws = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
     clusters = bootstrap.clusters(first, second)

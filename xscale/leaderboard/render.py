@@ -45,7 +45,8 @@ def render(board: Board, format: str = "simple", *, wide: bool = False, width: i
     if format == "csv":
         return _csv(board)
     narrow = None if wide or format != "simple" else max(width, 40)
-    parts = [_table(table, format, wide, narrow) for table in board.tables]
+    parts = [text_block(text, format, narrow) for text in board.answer]
+    parts += [_table(table, format, wide, narrow) for table in board.tables]
     if not board.tables:
         parts.append(text_line("No results to show.", format))
     parts.append(_notes(board, format, narrow))

@@ -452,6 +452,16 @@ def _factor(model: str, parameters: st.Floats, largest: int) -> st.Floats:
         return np.where(np.isnan(limit), np.nan, np.where((scale > 0) & (missing > 0), factor, np.inf))
 
 
+def growth(bootstrap: Bootstrap, ladder: Ladder, subset: str, seed: int = 0) -> Estimate | None:
+    """Growth per doubling on a subset, as the curve has it; None below 3 sizes above 0."""
+    values, draws = bootstrap(subset)
+    sizes = [size for size in ladder.sizes if size > 0]
+    groups = [list(ladder.sizes[size]) for size in sizes]
+    parts = [values[g] for g in groups], [draws[g, :FIT_DRAWS] for g in groups]
+    means = means_of(sizes, *parts, bootstrap.clusters(subset), seed)
+    return fit("log-linear", means).parameters.get("per doubling")
+
+
 def growth_difference(bootstrap: Bootstrap, ladder: Ladder, seed: int = 0) -> Estimate | None:
     """Growth per doubling on ID less that on OOD, from draws on the same rows; above 0: OOD grows slower.
 

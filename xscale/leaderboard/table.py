@@ -111,6 +111,7 @@ class Board:
     unavailable: list[tuple[str, str, str]]  # id, status, why
     notes: list[str]
     settings: dict[str, Any]
+    answer: list[str] = field(default_factory=list)  # in words, a paragraph a target
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,15 @@ def make_board(
     groups: Groups | None = None,
     bootstraps: Sequence[Bootstrap] | None = None,
     question: Question | None = None,
+    explore: bool = False,
 ) -> Board:
     """Compute the board.
 
     `subsets` are shown beside "all"; those that a panel lacks are left out with a note. `deltas` are the
     subsets on which checkpoints are compared with their baselines (where a panel has none of them: on
     "all"). Holm's correction counts the family of `question`, over all of `panels`, whatever is shown; a delta
-    that is not of the family has an interval and no corrected p-value. Ranks are by accuracy on the question's
+    that is not of the family has an interval and no corrected p-value. With `explore`, for panels of other
+    languages than the question means, there is no family. Ranks are by accuracy on the question's
     subset. `by` adds a breakdown ("language", "script", "family",
     "seen") of the accuracy on `group_subset`. `seeds` "mean" merges checkpoints that differ in their seed
     only. `groups` replaces the language table of `harness_tasks` (target -> group -> languages).
@@ -175,7 +178,7 @@ def make_board(
             raise UserError(f"no result has the subset {name!r}; there are: {', '.join(sorted(known))}")
     status = {result.entry.id: result for result in results}
     drawn = list(bootstraps) if bootstraps else [Bootstrap(panel, draws, seed) for panel in panels]
-    tested = family(drawn, asked, seed)
+    tested = {} if explore else family(drawn, asked, seed)
     tables = []
     for panel, bootstrap in zip(panels, drawn, strict=True):
         axes = language_groups(panel, by, groups) if by else {}

@@ -1,0 +1,263 @@
+"""The answer in words: what the statistics say about the experiment's question, and nothing that they do not say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xscale.leaderboard import scaling
+from xscale.leaderboard.arms import arm_tables, named_ladders
+from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap, Delta, Estimate, difference_of_deltas
+from xscale.leaderboard.family import Family, Question, family
+from xscale.leaderboard.ladders import group_of, ladders
+from xscale.leaderboard.panels import TARGET_NAMES, Panel
+from xscale.leaderboard.render import subset_name, visible
+from xscale.leaderboard.table import Board
+
+FLAT = 0.01  # a change whose whole interval lies within one point is called none
+ONE_LABEL = 0.95  # share of documents with the same answer from which on a checkpoint is called collapsed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one arm does on one target, from 0 to its largest size.
+
+    `kind`: "rise" or "fall" (significant over the whole family), "flat" (the interval lies within a point of 0),
+    "untold", "one seed" (fewer than three training runs), "same" (the baseline's answers). `others` are smaller
+    sizes whose deltas say something else: (size, delta).
+    """
+
+    arm: str
+    size: int
+    kind: str
+    delta: Delta
+    others: tuple[tuple[int, Delta], ...] = ()
+    in_difference: Delta | None = None  # ΔOOD − ΔID at that size
+    growth: Estimate | None = None  # per doubling
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The findings of a target, and which arms are best at the largest size that several have."""
+
+    name: str
+    bundled: bool
+    subset: str
+    findings: tuple[Finding, ...]
+    best: tuple[str, ...] = ()
+    best_size: int | None = None
+    collapsed: tuple[str, ...] = ()
+
+
+def kind_of(delta: Delta) -> str:
+    """What a delta says; see `Finding`."""
+    if delta.same:
+        return "same"
+    if delta.seeds < STAR_SEEDS:
+        return "one seed"
+    if delta.significant:
+        return "rise" if delta.value > 0 else "fall"
+    return "flat" if delta.low >= -FLAT and delta.high <= FLAT else "untold"
+
+
+def answers(
+    bootstraps: Sequence[Bootstrap], question: Question, tested: Family, seed: int = 0
+) -> list[Answer]:
+    """The answer of every target that has ladders with results, from the question's family."""
+    tables = {(item.target, item.number): item for item in arm_tables(bootstraps, question, tested, seed)}
+    found = []
+    for bootstrap in bootstraps:
+        panel = bootstrap.panel
+        table = tables.get((panel.target, panel.number))
+        if panel.number > 1 or (question.targets is not None and panel.target not in question.targets):
+            continue
+        sized = any(entry.size for entry in panel.entries)
+        if not sized:
+            continue
+        named = named_ladders(ladders(panel))
+        findings = []
+        for arm, cells in table.cells.items() if table else ():
+            size = max(cells)
+            delta = cells[size].delta
+            pairs = group_of(panel, named[arm].sizes[size]).pairs
+            mine, base = [i for i, _ in pairs], [b for _, b in pairs]
+            both = {"id", "ood"} <= set(panel.masks) and table is not None and table.subset == "ood"
+            findings.append(
+                Finding(
+                    arm,
+                    size,
+                    kind_of(delta),
+                    delta,
+                    _others(delta, {n: cell.delta for n, cell in cells.items() if n < size}),
+                    difference_of_deltas(bootstrap, mine, base, "ood", "id", seed=seed) if both else None,
+                    scaling.growth(bootstrap, named[arm], question.subset_of(panel), seed),
+                )
+            )
+        last = max(table.compared, default=None) if table else None
+        found.append(
+            Answer(
+                visible(TARGET_NAMES.get(panel.target, panel.target), 40),
+                panel.bundled,
+                subset_name(question.subset_of(panel)) if question.subset_of(panel) != "all" else "all-row",
+                tuple(findings),
+                tuple(table.best(last)) if table and last else (),
+                last,
+                tuple(collapsed(panel)),
+            )
+        )
+    return found
+
+
+def _others(last: Delta, smaller: dict[int, Delta]) -> tuple[tuple[int, Delta], ...]:
+    """Smaller sizes whose significant change the largest size does not have."""
+    return tuple(
+        (size, delta)
+        for size, delta in smaller.items()
+        if delta.significant and not (last.significant and (delta.value > 0) == (last.value > 0))
+    )
+
+
+def collapsed(panel: Panel) -> list[str]:
+    """Checkpoints that give nearly always the same answer, or whose training says so."""
+    found = []
+    for index, entry in enumerate(panel.entries):
+        share = np.bincount(panel.predictions[index].ravel().clip(0)).max() / panel.predictions[index].size
+        if share >= ONE_LABEL or panel.target in (entry.collapsed or ()):
+            found.append(entry.id)
+    return found
+
+
+def with_answer(
+    board: Board, bootstraps: Sequence[Bootstrap], question: Question | None = None, seed: int = 0
+) -> Board:
+    """The board with the answer in words; `bootstraps` are those of all panels, shown or not."""
+    asked = question or Question()
+    tested = family(bootstraps, asked, seed)
+    return replace(board, answer=words(answers(bootstraps, asked, tested, seed)))
+
+
+def words(found: Sequence[Answer]) -> list[str]:
+    """The answers as sentences, a paragraph a target."""
+    return [_paragraph(item) for item in found]
+
+
+def _paragraph(item: Answer) -> str:
+    where = (
+        f"{item.name}-like test items of the bundled suite (not {item.name})" if item.bundled else item.name
+    )
+    if not item.findings:
+        return f"On {where} nothing can be said: no checkpoint has a baseline (size 0) with results on the same rows."
+    many = len(item.findings) > 1
+    sentences = []
+    if len(item.findings) <= 3:
+        sentences += [_change(one, item, where, many) for one in item.findings]
+    else:
+        sentences.append(_counted(item, where))
+    for one in item.findings if not many else ():
+        sentences += _details(one, item)
+    if many and item.best_size is not None:
+        sentences.append(_best(item))
+    if item.collapsed:
+        shown = ", ".join(item.collapsed[:3]) + (" and others" if len(item.collapsed) > 3 else "")
+        sentences.append(f"Collapsed, nearly always the same answer: {shown}; they count in these figures.")
+    return " ".join(sentences)
+
+
+def _change(one: Finding, item: Answer, where: str, many: bool) -> str:
+    arm = f" ({visible(one.arm, 40)})" if many else ""
+    head = f"From 0 to {one.size:,} examples{arm} {item.subset} accuracy on {where}"
+    low_to_high = f"{_points(one.delta.low)} to {_points(one.delta.high)}"
+    size = _points(abs(one.delta.value))
+    low, high = sorted((abs(one.delta.low), abs(one.delta.high)))
+    if one.kind in ("rise", "fall"):
+        sign = "" if one.delta.low * one.delta.high > 0 else None
+        span = f"{_points(low)} to {_points(high)}" if sign == "" else low_to_high
+        text = f"{head} {'rises' if one.kind == 'rise' else 'falls'} by {size} points (95% interval {span})"
+    elif one.kind == "flat":
+        text = f"{head} does not change by more than a point: {_points(one.delta.value)} ({low_to_high})"
+    elif one.kind == "same":
+        text = f"{head} does not change at all: every answer is the baseline's"
+    elif one.kind == "one seed":
+        runs = "one training run" if one.delta.seeds == 1 else f"{one.delta.seeds} training runs"
+        text = (
+            f"{head} changes by {_points(one.delta.value)} points ({low_to_high}"
+            f"{', over test items only' if one.delta.seeds == 1 else ''}); {runs} cannot tell whether another would, "
+            f"{STAR_SEEDS} seeds can"
+        )
+    else:
+        text = f"{head}: no change can be told: {_points(one.delta.value)} points ({low_to_high})"
+        if math.isfinite(one.delta.detectable):
+            text += f"; a change of {_points(one.delta.detectable)} would have been found four times in five"
+    for at, delta in one.others:
+        text += (
+            f"; mixed: at {at:,} it {'rises' if delta.value > 0 else 'falls'} by {_points(abs(delta.value))} "
+            f"({_points(delta.low)} to {_points(delta.high)})"
+        )
+    return text + "."
+
+
+def _details(one: Finding, item: Answer) -> list[str]:
+    """The gain out of distribution against that in it, and what a doubling is worth."""
+    found = []
+    inside = one.in_difference
+    if inside is not None and one.kind != "same":
+        interval = f"{_points(inside.low)} to {_points(inside.high)}"
+        if inside.low > 0 or inside.high < 0:
+            than = "out of than in" if inside.value > 0 else "in than out of"
+            low, high = sorted((abs(inside.low), abs(inside.high)))
+            found.append(
+                f"The change is larger {than} distribution by {_points(abs(inside.value))} "
+                f"({_points(low)} to {_points(high)})"
+            )
+        else:
+            found.append(
+                "Whether it changes more out of distribution than in it cannot be told: "
+                f"{_points(inside.value)} ({interval})"
+            )
+    if one.growth is not None and one.kind != "same":
+        interval = f"{_points(one.growth.low)} to {_points(one.growth.high)}"
+        if one.growth.low > 0 or one.growth.high < 0:
+            found.append(f"a doubling of the examples is worth {_points(one.growth.value)} ({interval})")
+        else:
+            found.append(f"what a doubling is worth cannot be told: {_points(one.growth.value)} ({interval})")
+    if not found:
+        return []
+    text = "; ".join(found)
+    unsure = ", over test items only" if one.delta.seeds == 1 else ""
+    return [f"{text[0].upper()}{text[1:]}{unsure}."]
+
+
+def _counted(item: Answer, where: str) -> str:
+    parts = []
+    for kind, verb in (
+        ("rise", "rise"),
+        ("fall", "fall"),
+        ("flat", "do not change by more than a point"),
+        ("untold", "cannot be told from no change"),
+        ("one seed", "have fewer than three training runs, which cannot tell"),
+        ("same", "answer as the baseline does"),
+    ):
+        mine = [one for one in item.findings if one.kind == kind]
+        if mine:
+            shown = ", ".join(
+                f"{visible(one.arm, 24)} {_points(one.delta.value)} at {one.size:,}" for one in mine[:4]
+            )
+            parts.append(f"{len(mine)} {verb} ({shown}{', ...' if len(mine) > 4 else ''})")
+    return f"{item.subset} accuracy on {where}, of {len(item.findings)} arms: {'; '.join(parts)}."
+
+
+def _best(item: Answer) -> str:
+    names = [visible(name, 40) for name in item.best]
+    if len(names) == 1:
+        return f"At {item.best_size:,} examples {names[0]} is the best arm."
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"Which arm is best at {item.best_size:,} examples cannot be told: {shown} are not told from the best."
+
+
+def _points(value: float) -> str:
+    """Points with one decimal and a true minus; −0.0 is 0.0."""
+    shown = f"{round(100 * value, 1) + 0.0:.1f}"
+    return shown.replace("-", "−")
