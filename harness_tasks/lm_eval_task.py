@@ -12,6 +12,7 @@ It is lm-evaluation-harness' own `ConfigurableTask` with these differences:
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import re
@@ -124,8 +125,8 @@ class ParallelTask(ConfigurableTask):
         Requests of an earlier call with the same arguments are used again without their responses, so that a
         second model does not wait for them.
 
-        lm_eval caches requests (``--cache_requests``) by the task's name only, so what they depend on beyond
-        it is added to the one part of the key that can be given.
+        lm_eval caches requests (``--cache_requests``) by the task's name only, so what they depend on beyond it (data,
+        which rows, ``--samples``) is added to the one part of the key that can be given.
         """
         docs = self.eval_docs
         chosen = [docs[i] for i in samples if i < len(docs)] if samples else docs[: limit or None]
@@ -134,7 +135,9 @@ class ParallelTask(ConfigurableTask):
         if kwargs.get("cache_requests"):
             fingerprint = self.config.metadata["data_fingerprint"]
             flags = f"{self.options.repair_question:d}{self.options.whole_premise:d}"
-            tokenizer_name = f"{tokenizer_name}-v{self.VERSION}-{fingerprint[:16]}-{flags}"
+            rows = f"{[doc['row'] for doc in docs]} {samples and list(samples)}"  # never of the limit: it takes the first
+            which = hashlib.sha256(rows.encode()).hexdigest()[:16]
+            tokenizer_name = f"{tokenizer_name}-v{self.VERSION}-{fingerprint[:16]}-{which}-{flags}"
         wanted = (limit, samples and tuple(samples), tokenizer_name, self.config.num_fewshot, kwargs)
         if self._built == wanted:
             for instance in self._instances:

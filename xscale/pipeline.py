@@ -273,39 +273,38 @@ def _evaluate(
     shared_trunk: bool,
     failures: dict[str, str],
 ) -> list[str]:
-    """Evaluate entries together; returns the ids that have a result now. Of the others, the first one has failed: it and the
-    reason are put into `failures`."""
+    """Evaluate entries together; returns the ids that have a result now. Each of the others, and why it has none, is put into
+    `failures`."""
     from xscale.evaluation.sweep import evaluate_entries
 
     journal, start = journal_of(workspace.manifest), time.monotonic()
     selections = [(entry, selection_of(entry, chosen)) for entry in share]
     for entry in share if is_first_process() else ():
         write_event(journal, "started", kind="evaluate", id=entry.id)
-    problem: Exception | None = None
-    try:
-        with _progress_in(journal):
-            evaluate_entries(
-                selections, source, workspace.manifest, workspace.results, shared_trunk=shared_trunk
-            )
-    except Exception as error:
-        if several_processes() or "--debug" in sys.argv:
-            raise
-        problem = error
-    done = [entry.id for entry in share if is_evaluated(entry, chosen, source, workspace)]
-    left = [entry.id for entry in share if entry.id not in done]
-    if problem is None and left:
-        problem = RuntimeError("no result was stored")
-    if problem is not None and not left:
-        raise problem  # not of one entry
+    problems: dict[str, Exception] = {}
+    with _progress_in(journal):
+        evaluate_entries(
+            selections,
+            source,
+            workspace.manifest,
+            workspace.results,
+            shared_trunk=shared_trunk,
+            failures=None if several_processes() or "--debug" in sys.argv else problems,
+        )
+    done = [
+        entry.id
+        for entry in share
+        if entry.id not in problems and is_evaluated(entry, chosen, source, workspace)
+    ]
+    for name in (entry.id for entry in share if entry.id not in done):
+        problems.setdefault(name, RuntimeError("no result was stored"))
     seconds = round((time.monotonic() - start) / max(1, len(done)), 2)
     for name in done if is_first_process() else ():
         write_event(journal, "done", kind="evaluate", id=name, seconds=seconds)
-    if problem is not None:
-        failures[left[0]] = last_line(problem)
-        say(f"evaluate {left[0]}: failed: {failures[left[0]]}")
-        _write_failure(journal, "evaluate", left[0], problem)
-        for name in left[1:]:
-            write_event(journal, "put off", kind="evaluate", id=name)
+    for name, problem in problems.items():
+        failures[name] = last_line(problem)
+        say(f"evaluate {name}: failed: {failures[name]}")
+        _write_failure(journal, "evaluate", name, problem)
     return done
 
 

@@ -220,7 +220,17 @@ def test_an_entry_that_fails_leaves_the_others_finished(
     broken = Entry(id="broken", model="xscale", model_args={"pretrained": str(tmp_path / "nowhere")})
     with pytest.raises(UserError, match="nowhere"):
         sweep([family[0], broken, family[1]], tmp_path, shared_trunk=shared_trunk)
-    assert (tmp_path / "a" / PREDICTIONS).exists() and not (tmp_path / "b" / PREDICTIONS).exists()
+    assert (tmp_path / "a" / PREDICTIONS).exists() and (tmp_path / "b" / PREDICTIONS).exists()
+
+
+def test_an_entry_with_other_weights_is_the_one_that_is_blamed(family: list[Entry], tmp_path: Path) -> None:
+    """Also where it would be computed together with others."""
+    changed = family[1].model_copy(update={"sha256": "0" * 64})
+    workspace = Workspace(tmp_path / "m.json")
+    with pytest.raises(UserError, match=r"^1 of 3 jobs failed: b: .*sha256 differs.*the same command"):
+        evaluate_workspace([changed, family[0], family[2]], SELECTION, "bundled", workspace)
+    for name, there in (("a", True), ("b", False), ("c", True)):
+        assert (workspace.results / name / PREDICTIONS).exists() is there
 
 
 def test_data_and_requests_are_made_once(

@@ -299,3 +299,28 @@ def test_data_that_was_changed_is_not_scored(copy_of):
 def test_unknown_metadata_is_ignored(real_data):
     results = run("xcopa_ood_et", real_data, metadata={"pretrained": "x", "dtype": "float32"}, limit=1)
     assert results["n-samples"]["xcopa_ood_et"]["effective"] == 1
+
+
+def test_cached_requests_follow_the_chosen_rows(tmp_path, monkeypatch):
+    """Other samples, or a user's subset that was changed: never the prompts of other documents."""
+    monkeypatch.setattr("lm_eval.caching.cache.PATH", str(tmp_path / "cache"))
+
+    def contexts(task, **options):
+        model = HashModel()
+        run(task, "bundled", model, cache_requests=True, **options)
+        return [context for context, _ in model.contexts[::2]]
+
+    documents = build_documents("xcopa", "et", "test", Options(data="bundled"))
+    for first in (0, 20):
+        chosen = list(range(first, first + 10))
+        prompts = contexts("xcopa_ood_et", samples={"xcopa_ood_et": chosen})
+        premises = [documents[number]["premise"].rstrip(".") for number in chosen]
+        assert all(prompt.startswith(premise) for prompt, premise in zip(prompts, premises, strict=True))
+    sizes = []
+    for most in (6, 5, 7):
+        (tmp_path / "mine.yaml").write_text(
+            f"name: short\ntarget: xcopa\ncitation: me\nrule: {{field: premise, max_words: {most}}}\n"
+        )
+        generate(["--subsets", str(tmp_path / "mine.yaml"), "--output", str(tmp_path / "mine")])
+        sizes.append(len(contexts("xcopa_ood_short_et", include=tmp_path / "mine")))
+    assert sizes[1] < sizes[0] < sizes[2]

@@ -28,13 +28,21 @@ Todo = Sequence[tuple[Entry, Selection]]
 
 
 def evaluate_entries(
-    todo: Todo, source: str, manifest: Path, results: Path, *, shared_trunk: bool = True
+    todo: Todo,
+    source: str,
+    manifest: Path,
+    results: Path,
+    *,
+    shared_trunk: bool = True,
+    failures: dict[str, Exception] | None = None,
 ) -> list[str]:
     """Evaluate entries, each on its selection, into `results/<id>/`; returns the ids that this process evaluated.
 
-    Entries with the same frozen lower layers are computed together unless `shared_trunk` is off. Raises as
-    `evaluate_entry`; what was finished before is kept.
+    Entries with the same frozen lower layers are computed together unless `shared_trunk` is off. An entry that fails stops
+    no other: its exception is put into `failures`, by id; without them the first one is raised when all others are
+    finished. Of several processes, which must all do the same, each raises at once.
     """
+    problems: dict[str, Exception] = {} if failures is None else failures
     results.mkdir(parents=True, exist_ok=True)
     several = several_processes()
     wait_for_all_processes()  # nobody writes before everyone knows what is to be done
@@ -47,14 +55,24 @@ def evaluate_entries(
         for target, (languages, _) in (todo[0][1] if todo else {}).items():
             load_tasks(target, tuple(languages), source)  # while the first one's weights load
         for number, (entry, chosen) in enumerate(todo):
-            model = ready.pop(entry.id, None) if ahead is None else ahead.result()
-            ahead = _load_ahead(loader, todo, number + 1, manifest, ready)
-            with nullcontext() if several else FileLock(results / f".{entry.id}.lock"):
-                if several or not is_current(results / entry.id, result_key(entry, chosen, source)):
-                    evaluate_entry(entry, chosen, source, manifest, results, model)
-                    done.append(entry.id)
-            del model
+            waiting, ahead = ahead, None
+            try:
+                model = ready.pop(entry.id, None) if waiting is None else waiting.result()
+                ahead = _load_ahead(loader, todo, number + 1, manifest, ready)
+                with nullcontext() if several else FileLock(results / f".{entry.id}.lock"):
+                    if several or not is_current(results / entry.id, result_key(entry, chosen, source)):
+                        evaluate_entry(entry, chosen, source, manifest, results, model)
+                        done.append(entry.id)
+            except Exception as error:
+                if several:
+                    raise
+                problems[entry.id] = error
+                if ahead is None:
+                    ahead = _load_ahead(loader, todo, number + 1, manifest, ready)
+            model = None
     wait_for_all_processes()
+    if failures is None and problems:
+        raise next(iter(problems.values()))
     return done
 
 
@@ -86,7 +104,10 @@ def _compute_together(todo: Todo, source: str, manifest: Path, results: Path) ->
                     sections = missing(key, target, source, results / entry.id)
                     if any(section.needed for section in sections.values()):
                         if entry.id not in together:
-                            together[entry.id] = build_model(entry, manifest)
+                            try:
+                                together[entry.id] = build_model(entry, manifest)
+                            except UserError:
+                                continue  # reported when it is its turn
                         together[entry.id].kept = kept(results / entry.id, key)
                         models.append(together[entry.id])
                         asked.append(list(sections.values()))
