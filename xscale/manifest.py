@@ -42,6 +42,23 @@ _strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Size = Annotated[int, Field(ge=0, le=10**12)]
 
 
+class EvaluationOptions(BaseModel):
+    """How a language model is asked: what lm_eval's flags of these names say."""
+
+    model_config = _strict
+
+    num_fewshot: int = Field(
+        0, ge=0, le=100, description="examples of the validation split before each document"
+    )
+    apply_chat_template: bool = Field(False, description="ask through the model's chat template")
+
+    @property
+    def words(self) -> str:
+        """For tables; empty where nothing differs from the default."""
+        shots = f"{self.num_fewshot}-shot" if self.num_fewshot else ""
+        return ", ".join(filter(None, (shots, "chat template" if self.apply_chat_template else "")))
+
+
 class Entry(BaseModel):
     """One checkpoint: an lm_eval model type with its arguments, and what it was trained on."""
 
@@ -76,6 +93,9 @@ class Entry(BaseModel):
     )
     targets: dict[str, list[str]] = Field(
         default_factory=dict, description="target task (xnli, xcopa) -> the sets that it was fine-tuned on"
+    )
+    evaluation: EvaluationOptions | None = Field(
+        None, description="few-shot examples and chat template, for language models; absent: neither"
     )
     baseline: str | None = Field(
         None, description="id of the size-0 entry with the same base, seed and targets"
@@ -112,6 +132,15 @@ class Entry(BaseModel):
                     "(HF_TOKEN, OPENAI_API_KEY)"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _asked_as_it_can_be(self) -> Entry:
+        if self.model == LOCAL_MODEL and self.evaluation is not None and self.evaluation.words:
+            raise ValueError(
+                "evaluation: an encoder checkpoint is not asked in words: it takes no few-shot examples and no chat "
+                "template; leave `evaluation` out"
+            )
+        return self
 
     @field_validator("id")
     @classmethod
@@ -352,6 +381,14 @@ def make_entry(
         )
     except ValueError as error:
         raise UserError(f"entry {name!r}: {_first_message(error)}") from None
+
+
+def with_evaluation(entry: Entry, options: dict[str, Any]) -> Entry:
+    """The entry with few-shot examples or chat template. Raises `UserError` for an encoder checkpoint."""
+    try:
+        return Entry.model_validate(entry.model_dump() | {"evaluation": options})
+    except ValueError as error:
+        raise UserError(f"entry {entry.id!r}: {_first_message(error)}") from None
 
 
 def _plain_value(text: str) -> str | int | float | bool | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from xscale.capabilities import targets_in
 from xscale.errors import UserError
 from xscale.evaluation.answers import Selection, is_current, result_key
 from xscale.experiment import Recipe
@@ -271,6 +272,11 @@ def selection_of(entry: Entry, chosen: Selection) -> Selection:
 
 def _hashed(entry: Entry, workspace: Workspace) -> Entry:
     """With the hash of its files where the manifest has none, so that changed weights never keep an old result."""
+    if entry.model == LOCAL_MODEL and not entry.targets:
+        place = checkpoint_folder(entry, workspace.manifest)
+        if place is not None:
+            label = str(entry.model_args.get("label") or "") or None
+            entry = entry.model_copy(update={"targets": {name: [] for name in targets_in(place, label)}})
     if entry.sha256 is None:
         folder = checkpoint_folder(entry, workspace.manifest)
         if folder is not None:

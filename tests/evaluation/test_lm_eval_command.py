@@ -49,3 +49,27 @@ def test_the_numbers_of_the_sweep(checkpoint: Path, tmp_path: Path) -> None:
         assert len(scores) > 4
         for key, value in scores.items():
             assert results[name][key] == pytest.approx(value, nan_ok=True) or value == results[name][key]
+
+
+@pytest.mark.parametrize("options", [{"num_fewshot": 2}, {"apply_chat_template": True}])
+def test_what_an_encoder_cannot_use_is_refused(checkpoint: Path, options: dict) -> None:
+    """Instead of being ignored and reported."""
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    from harness_tasks.tasks import yaml_folder
+    from xscale.errors import UserError
+    from xscale.evaluation.encoder_lm import EncoderLM
+
+    manager = TaskManager(
+        include_path=str(yaml_folder()), include_defaults=False, metadata={"data": "bundled"}
+    )
+    for task in ("xnli_ood_de", "xcopa_ood_it"):
+        with pytest.raises(UserError, match="answers from the document alone"):
+            simple_evaluate(
+                EncoderLM(str(checkpoint), device="cpu"),
+                tasks=[task],
+                task_manager=manager,
+                limit=2,
+                **options,
+            )

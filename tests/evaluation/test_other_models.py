@@ -205,3 +205,71 @@ def test_a_server(server: str, causal_lm: Path, tmp_path: Path, monkeypatch: pyt
         np.testing.assert_allclose(stored["it", document["row"]]["logprobs"], expected, atol=1e-5)
         assert stored["it", document["row"]]["prediction"] == int(np.argmax(expected))
     assert all(math.isfinite(value) for row in rows for value in row["logprobs"])
+
+
+def test_a_limited_evaluation_grows_to_the_full_one(
+    causal_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With batches of several requests, whose shapes the scores depend on; each document is asked for once."""
+    from lm_eval.models.huggingface import HFLM
+
+    entry = lm_entry(causal_lm, tmp_path, dtype="float32", batch_size=4)
+    real, asked = HFLM.loglikelihood, []
+    monkeypatch.setattr(
+        HFLM,
+        "loglikelihood",
+        lambda self, requests, **k: asked.append(len(requests)) or real(self, requests, **k),
+    )
+    full = {"xcopa": (("et",), None)}
+    whole = evaluate(entry, tmp_path / "whole", full)[1]
+    total = sum(asked)
+    asked.clear()
+    for limit in (5, 20):
+        rows = evaluate(entry, tmp_path / "grown", {"xcopa": (("et",), limit)})[1]
+        assert rows == whole[:limit]
+    assert sum(asked) < total
+    assert evaluate(entry, tmp_path / "grown", full)[1] == whole
+    assert sum(asked) == total
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_few_shot_examples_and_chat_templates(
+    causal_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shots: int
+) -> None:
+    """What the manifest says reaches the model, the same examples however many documents are asked for, and is a result of
+    its own."""
+    from lm_eval.models.huggingface import HFLM
+
+    from xscale.evaluation.answers import is_current, result_key
+    from xscale.manifest import EvaluationOptions
+
+    monkeypatch.setattr(
+        HFLM,
+        "apply_chat_template",
+        lambda self, history, **k: "".join(f"<{turn['role']}>{turn['content']}" for turn in history),
+    )
+    monkeypatch.setattr(HFLM, "tokenizer_name", "none")
+    seen: dict[str, list[str]] = {}
+    name = "plain"
+    real = HFLM.loglikelihood
+
+    def ask(self: object, requests: list, **kwargs: object) -> object:
+        seen.setdefault(name, []).extend(request.args[0] for request in requests)
+        return real(self, requests, **kwargs)
+
+    monkeypatch.setattr(HFLM, "loglikelihood", ask)
+    plain = lm_entry(causal_lm, tmp_path, dtype="float32", batch_size=1)
+    few = {"xcopa": (("et",), 4)}
+    evaluate(plain, tmp_path, few)
+    name = "asked"
+    options = EvaluationOptions(num_fewshot=shots, apply_chat_template=True)
+    entry = plain.model_copy(update={"evaluation": options})
+    assert not is_current(tmp_path / "lm", result_key(entry, few, "bundled"))
+    evaluate(entry, tmp_path, few)
+    assert is_current(tmp_path / "lm", result_key(entry, few, "bundled"))
+    assert is_current(tmp_path / "lm", result_key(plain, few, "bundled"))
+    assert all(text.startswith("<user>") for text in seen["asked"])
+    assert all(text.count("<user>") == shots + 1 for text in seen["asked"])
+    name = "more"
+    evaluate(entry, tmp_path / "more", {"xcopa": (("et",), 9)})
+    assert seen["more"][: len(seen["asked"])] == seen["asked"]

@@ -240,6 +240,22 @@ def add(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="training seed")] = None,
     baseline: Annotated[str | None, typer.Option("--baseline", help="id of its size-0 entry")] = None,
     note: Annotated[str | None, typer.Option("--note", help="a remark that tables show")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            help="what it is evaluated on, with the sets it was fine-tuned on if known: xnli=mnli+snli; "
+            "found in the folder when left out",
+            metavar="TARGET[=SETS]",
+        ),
+    ] = None,
+    num_fewshot: Annotated[
+        int,
+        typer.Option("--num-fewshot", min=0, max=100, help="examples before each document (language models)"),
+    ] = 0,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="ask through the model's chat template")
+    ] = False,
     many: Annotated[
         str | None,
         typer.Option(
@@ -252,9 +268,10 @@ def add(
     dry_run: DryRunOption = False,
 ) -> None:
     """Add a checkpoint, yours or anyone's, to the manifest; `xscale eval` then puts it on the leaderboard."""
+    from xscale.capabilities import verified
     from xscale.entries import entries_from
     from xscale.errors import UserError
-    from xscale.manifest import add_entries, make_entry
+    from xscale.manifest import add_entries, make_entry, with_evaluation
 
     fields: dict[str, Any] = {
         "model": model,
@@ -277,6 +294,10 @@ def add(
         )
     else:
         entries = [make_entry(manifest, **fields)]
+    if num_fewshot or apply_chat_template:
+        options = {"num_fewshot": num_fewshot, "apply_chat_template": apply_chat_template}
+        entries = [with_evaluation(entry, options) for entry in entries]
+    entries = [verified(entry, manifest, target or ()) for entry in entries]
     if dry_run:
         for entry in entries:
             tell(entry.model_dump_json(indent=2, exclude_none=True))

@@ -60,6 +60,7 @@ Known = Mapping[
 # one of these is there where a driver for CUDA or ROCm is (Linux, Windows' Linux)
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 RESULTS = "results.json"  # beside `predictions.parquet`; results-2.json beside predictions-2.parquet
+NO_OPTIONS: Mapping[str, Any] = {}
 # the parts of a key that an answer must share to count; the others say which documents
 SETTINGS = ("model", "model_args", "weights", "precision", "encoding_version", "evaluation", "lm_eval")
 
@@ -87,7 +88,7 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
         "weights": entry.sha256 or str(entry.model_args.get("revision", "main")),
         "precision": _precision(entry) if encoder else None,  # of others it is what their arguments say
         "encoding_version": ENCODING_VERSION if encoder else None,
-        "evaluation": {},
+        "evaluation": {} if entry.evaluation is None else entry.evaluation.model_dump(exclude_defaults=True),
         "source": source_name(source),
         "task_versions": {target: get_target(target).version for target in selection},
         "fingerprints": {
@@ -234,9 +235,11 @@ def known_answers(stored: Sequence[Stored], key: Mapping[str, Any], target: str)
     return known
 
 
-def sections(target: str, view: View, source: str, known: Known) -> dict[str, Section]:
+def sections(
+    target: str, view: View, source: str, known: Known, evaluation: Mapping[str, Any] = NO_OPTIONS
+) -> dict[str, Section]:
     """By language, a target's documents and which of the view's have no known answer."""
-    tasks = load_tasks(target, view.languages, source)["tasks"]
+    tasks = load_tasks(target, view.languages, source, int(evaluation.get("num_fewshot", 0)))["tasks"]
     result = {}
     for language in view.languages:
         task = tasks[task_name(target, language)]
@@ -295,7 +298,7 @@ def evaluate_entry(
     files: dict[Path | None, dict[str, dict[str, Answered]]] = {}
     for target, (one, view) in todo.items():
         known = known_answers(stored, key, target)
-        asked_of = sections(target, view, source, known)
+        asked_of = sections(target, view, source, known, key["evaluation"])
         new, cut[target], spare[target] = _ask(model, target, list(asked_of.values()), journals, key)
         files.setdefault(None if one is None else one.path, {})[target] = {
             language: _together(section.documents[: view.limit], known.get(language, {}), scores)
@@ -401,7 +404,7 @@ def _store(
         outputs.append(_of_targets(earlier, set(info["fingerprints"]) - set(answers)))
         config = earlier.get("config") or {}
     for target, by_language in answers.items():
-        tasks = load_tasks(target, tuple(by_language), source)
+        tasks = load_tasks(target, tuple(by_language), source, int(key["evaluation"].get("num_fewshot", 0)))
         judge = StoredAnswersLM(
             {
                 language: {document["row"]: row for document, row in zip(*answered, strict=True)}

@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from harness_tasks.targets import get_target, targets
+from harness_tasks.targets import doc_to_text, get_target, targets
 from xscale.adapters import ADAPTER_CONFIG, load_adapted
 from xscale.encoding import document_pairs, takes_token_types
 from xscale.errors import UserError
@@ -133,6 +133,11 @@ class EncoderLM(LM):
                         f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
                         "encoder checkpoints can only be scored on those"
                     )
+                if len(request.args[0]) > len(doc_to_text(dict(request.doc))) + 2:
+                    raise UserError(
+                        "model xscale: an encoder checkpoint answers from the document alone; leave --num_fewshot and "
+                        "--system_instruction out"
+                    )
                 documents[key] = request.doc
         answers: dict[tuple[str, int], tuple[list[float], int]] = {}
         for target in sorted({str(document["target"]) for document in documents.values()}):
@@ -148,6 +153,21 @@ class EncoderLM(LM):
             values, highest = answers[str(request.task_name), int(request.doc_id or 0)]
             result.append((values[request.idx], highest == request.idx))
         return result
+
+    def apply_chat_template(self, chat_history: Any, add_generation_prompt: bool = True) -> str:
+        """Refused: an encoder checkpoint is not asked in words."""
+        raise UserError(
+            "model xscale: an encoder checkpoint answers from the document alone; leave --apply_chat_template out"
+        )
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What lm_eval asks for where there is a chat template."""
+        return self.apply_chat_template([])
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """Refused where one is asked for; there is none."""
+        return self.apply_chat_template([]) if chat_template else ""
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Refused: an encoder checkpoint gives no likelihood of running text."""

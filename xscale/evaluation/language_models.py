@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from lm_eval.defaults import DEFAULT_OTHER_SEED
 
 from xscale.errors import UserError
 from xscale.evaluation.batches import Section, blocks, needed_blocks
@@ -146,6 +147,7 @@ def _requests(
 ) -> dict[int, list[Instance]]:
     """The requests of the first `end` documents, by position."""
     limit = None if end >= len(section.documents) else end
+    section.task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)  # the same examples, whatever was asked before
     section.task.build_all_requests(limit=limit, samples=None, **request_options(model, evaluation))
     found: dict[int, list[Instance]] = {}
     for instance in section.task.instances:

@@ -30,16 +30,16 @@ def data_stamp(target: str, source: str, languages: Sequence[str] = ()) -> tuple
     return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
 
-def load_tasks(target: str, languages: tuple[str, ...], source: str) -> Any:
-    """lm_eval's task objects of a target, zero-shot; read once in a process, whatever the number of checkpoints.
+def load_tasks(target: str, languages: tuple[str, ...], source: str, num_fewshot: int = 0) -> Any:
+    """lm_eval's task objects of a target, read once in a process, whatever the number of checkpoints.
 
     lm_eval's index of its own tasks is not built: it takes longer than a small evaluation.
     """
-    return _load_tasks(target, languages, source, data_stamp(target, source, languages))
+    return _load_tasks(target, languages, source, num_fewshot, data_stamp(target, source, languages))
 
 
 @lru_cache(maxsize=4)
-def _load_tasks(target: str, languages: tuple[str, ...], source: str, stamp: object) -> Any:
+def _load_tasks(target: str, languages: tuple[str, ...], source: str, num_fewshot: int, stamp: object) -> Any:
     from lm_eval.defaults import DEFAULT_OTHER_SEED
     from lm_eval.tasks import TaskManager
 
@@ -48,7 +48,7 @@ def _load_tasks(target: str, languages: tuple[str, ...], source: str, stamp: obj
     manager = TaskManager(include_path=folders, include_defaults=False, metadata=options)
     loaded = manager.load(_task_names(target, languages))
     for task in loaded["tasks"].values():
-        task.set_config(key="num_fewshot", value=0)
+        task.set_config(key="num_fewshot", value=num_fewshot)
         task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
     return loaded
 

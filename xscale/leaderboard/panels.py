@@ -152,6 +152,9 @@ def _stale(entry: Entry, info: Mapping[str, Any]) -> str | None:
     weights, revision = info.get("weights"), entry.model_args.get("revision")
     if entry.sha256 and weights and entry.sha256 != weights:
         return "evaluated with other weights"
+    options = {} if entry.evaluation is None else entry.evaluation.model_dump(exclude_defaults=True)
+    if (info.get("evaluation") or {}) != options:
+        return "evaluated with other few-shot examples or chat template"
     pinned = isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision) is not None
     if not entry.sha256 and pinned and weights and str(revision) not in str(weights):
         return f"evaluated at another revision than {revision}"
@@ -410,6 +413,7 @@ def _panel(
 ) -> Panel:
     first = group[0][1]
     notes = [f"{entry.id}: {scores.note}" for entry, scores in group if scores.note]
+    notes += [f"{e.id}: {e.evaluation.words}" for e, _ in group if e.evaluation and e.evaluation.words]
     if (first.labels != first.labels[:, :1]).any():
         notes.append("labels differ between languages; each language counts with its own")
     masks = {"all": np.ones(len(first.rows), bool)}
