@@ -50,7 +50,7 @@ class EvaluationOptions(BaseModel):
     num_fewshot: int = Field(
         0, ge=0, le=100, description="examples of the validation split before each document"
     )
-    apply_chat_template: bool = Field(False, description="ask through the model's chat template")
+    apply_chat_template: bool = Field(default=False, description="ask through the model's chat template")
 
     @property
     def words(self) -> str:
@@ -95,7 +95,7 @@ class Entry(BaseModel):
         default_factory=dict, description="target task (xnli, xcopa) -> the sets that it was fine-tuned on"
     )
     evaluation: EvaluationOptions | None = Field(
-        None, description="few-shot examples and chat template, for language models; absent: neither"
+        default=None, description="few-shot examples and chat template, for language models; absent: neither"
     )
     baseline: str | None = Field(
         None, description="id of the size-0 entry with the same base, seed and targets"
