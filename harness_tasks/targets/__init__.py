@@ -3,6 +3,7 @@
 from harness_tasks.targets.reading import read_target
 from harness_tasks.targets.record import Place, Subset, Target
 from harness_tasks.targets.registry import (
+    all_language_groups,
     doc_to_choice,
     doc_to_text,
     document_pairs,
@@ -19,6 +20,7 @@ __all__ = [
     "Place",
     "Subset",
     "Target",
+    "all_language_groups",
     "doc_to_choice",
     "doc_to_text",
     "document_pairs",

@@ -87,6 +87,16 @@ def language_groups(target: str, base: str = "xlm-r") -> dict[str, tuple[str, ..
     return groups_of([languages()[code] for code in get_target(target).languages], base)
 
 
+def all_language_groups(target: str) -> dict[str, tuple[str, ...]]:
+    """As :func:`language_groups`, of all languages of a target, and ``source:<who made the rows>``."""
+    spec = get_target(target)
+    groups = groups_of([languages()[code] for code in spec.places])
+    for code, place in spec.places.items():
+        name = f"source:{place.origin}"
+        groups[name] = (*groups.get(name, ()), code)
+    return groups
+
+
 def doc_to_text(doc: Doc) -> str:
     """The prompt of a task document for language models."""
     target = get_target(doc["target"])

@@ -114,7 +114,7 @@ def board(
         typer.Option("--delta", help="subsets that are compared with the baseline; ood when left out"),
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", help="breakdown: language, script, family or seen")
+        str | None, typer.Option("--by", help="breakdown: language, script, family, seen or source")
     ] = None,
     by_subset: Annotated[str, typer.Option("--by-subset", help="the breakdown's subset")] = "all",
     base: Annotated[list[str] | None, typer.Option("--base", help="only these bases")] = None,
@@ -205,7 +205,9 @@ def compare(
     size: Annotated[
         int | None, typer.Option("--size", help="compare two arms, with all their seeds, at this size")
     ] = None,
-    by: Annotated[str, typer.Option("--by", help="breakdown: language, script, family or seen")] = "language",
+    by: Annotated[
+        str, typer.Option("--by", help="breakdown: language, script, family, seen or source")
+    ] = "language",
     subset: Annotated[str, typer.Option("--subset", help="the breakdown's subset")] = "all",
     format: Annotated[str, typer.Option("--format", help="simple, github or json")] = "simple",
     flips: Annotated[int, typer.Option("--flips", min=0, help="how many rows that flipped to show")] = 10,

@@ -41,13 +41,14 @@ def family(bootstraps: Sequence[Bootstrap], question: Question, seed: int = 0) -
     """Every delta of the question, p-values corrected by Holm over all of them.
 
     One delta for each arm, size and target, the mean over all of its seeds. A checkpoint that is in several
-    tables of a target counts in the first. Beside each stands what could have been detected with the
+    tables of a target counts in the first; languages that others added to a target are
+    not of the question. Beside each stands what could have been detected with the
     correction at its strictest (Bonferroni's level, Holm's first step).
     """
     found: dict[Member, Delta] = {}
     for bootstrap in bootstraps:
         panel = bootstrap.panel
-        if question.targets is not None and panel.target not in question.targets:
+        if panel.further or (question.targets is not None and panel.target not in question.targets):
             continue
         for group in seed_groups(panel):
             key = member(panel, group)

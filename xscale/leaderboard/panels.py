@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
-from harness_tasks.subsets.membership import shipped_membership
+from harness_tasks.subsets.membership import OWN, shipped_membership
 from harness_tasks.targets import targets
 from xscale.errors import UserError
 from xscale.evaluation.predictions import (
@@ -162,7 +162,10 @@ def _stale(entry: Entry, info: Mapping[str, Any]) -> str | None:
 
 
 def scores_of(stored: Predictions) -> dict[str, Scores]:
-    """Matrices by target. Raises ValueError where a document occurs twice or a label is no choice."""
+    """Matrices by target; those of further languages apart, as ``<target>/<part>``, since they have other rows.
+
+    Raises ValueError where a document occurs twice or a label is no choice.
+    """
     table, info = stored.table, stored.info
     columns = {name: table.column(name).combine_chunks() for name in ("target", "language")}
     targets, languages = (columns[name].dictionary_encode() for name in ("target", "language"))
@@ -177,18 +180,45 @@ def scores_of(stored: Predictions) -> dict[str, Scores]:
     names = languages.dictionary.to_pylist()
     result = {}
     for number, target in enumerate(targets.dictionary.to_pylist()):
-        here = target_codes == number
-        result[target] = _matrices(
-            target,
-            [names[code] for code in range(len(names))],
-            language_codes[here],
-            row[here],
-            label[here],
-            answer[here],
-            info,
-            {name: values[here] for name, values in more.items()},
-        )
+        for part, codes in language_parts(target, names).items():
+            here = target_codes == number
+            if len(codes) < len(names):
+                here &= np.isin(language_codes, codes)
+            if not here.any():
+                continue
+            scores = _matrices(
+                target,
+                names,
+                language_codes[here],
+                row[here],
+                label[here],
+                answer[here],
+                info,
+                {name: values[here] for name, values in more.items()},
+            )
+            is_own = part and _own_rows(target, scores.languages[0])
+            result[f"{target}/{part}" if part else target] = (
+                replace(scores, anchor=OWN + scores.languages[0]) if is_own else scores
+            )
     return result
+
+
+def language_parts(target: str, names: Sequence[str]) -> dict[str, list[int]]:
+    """Part -> numbers of the languages in it: "" for the official ones, then further ones by family of sets; a language
+    whose rows translate no English ones is a part of its own."""
+    spec = targets().get(target)
+    parts: dict[str, list[int]] = {"": []}
+    for number, name in enumerate(names):
+        place = spec.places.get(name) if spec else None
+        part = "" if place is None or place.official else place.group or "more"
+        if part and _own_rows(target, name):
+            part = name
+        parts.setdefault(part, []).append(number)
+    return parts
+
+
+def _own_rows(target: str, language: str) -> bool:
+    return targets()[target].places[language].rows.kind == "own"
 
 
 def clusters_of(target: str, rows: Sequence[int]) -> npt.NDArray[np.int32]:
@@ -346,11 +376,19 @@ class Panel:
         return float(np.bincount(values).max() / len(values)) if len(values) else float("nan")
 
     @property
+    def further(self) -> bool:
+        """Whether these are languages that others added: no part of the headline."""
+        return _are_further(self.target, self.languages)
+
+    @property
     def title(self) -> str:
         """One line: target, source, languages, rows. The bundled suite is named as such."""
         name = TARGET_NAMES.get(self.target, self.target)
         what = f"{name}-like, BUNDLED SUITE (not {name})" if self.bundled else name
         languages = self.languages[0] if len(self.languages) == 1 else f"{len(self.languages)} languages"
+        if self.further:
+            shown = f"{len(self.languages)}" if len(self.languages) > 6 else ", ".join(self.languages)
+            languages = f"further languages ({shown})"
         limited = ", limited" if any(limit is not None for limit in self.limits) else ""
         source = "" if self.bundled else f", source {' and '.join(self.sources)}"
         return f"{what}: {languages}, {len(self.rows):,} rows{limited}{source}"
@@ -364,7 +402,8 @@ def build_panels(
     subset_files: Sequence[str] | None = None,
     membership: Membership | None = None,
 ) -> list[Panel]:
-    """Group the results that can be compared; panels of a target stand together, the fullest first.
+    """Group the results that can be compared; panels of a target stand together, its own
+    languages first, then the fullest.
 
     `languages` restricts every checkpoint to those (checkpoints that were evaluated on different sets of
     languages may become comparable). `membership(target, anchor)` gives the subsets' rows, by default those
@@ -374,7 +413,8 @@ def build_panels(
     seen: set[str] = set()
     spoken: set[str] = set()
     for result in results:
-        for target, scores in (pair for part in (result.scores, *result.more) for pair in part.items()):
+        for name, scores in (pair for part in (result.scores, *result.more) for pair in part.items()):
+            target = name.partition("/")[0]
             seen.add(target)
             if targets is not None and target not in targets:
                 continue
@@ -389,12 +429,18 @@ def build_panels(
     panels = []
     for target in order:
         members = [(key, group) for (name, key), group in grouped.items() if name == target]
-        members.sort(key=lambda item: -len(item[1]))
+        members.sort(key=lambda item: (_are_further(target, item[1][0][1].languages), -len(item[1])))
         panels += [
             _panel(target, number, key, group, subset_files, membership)
             for number, (key, group) in enumerate(members, 1)
         ]
     return panels
+
+
+def _are_further(target: str, languages: Sequence[str]) -> bool:
+    """Whether none of the languages is one of the target's own."""
+    spec = targets().get(target)
+    return spec is not None and not any(code in spec.languages for code in languages)
 
 
 def _known(what: str, asked: Sequence[str] | None, there: set[str]) -> None:

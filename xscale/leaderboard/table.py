@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness_tasks.sources import DataError
-from harness_tasks.targets import language_groups as target_language_groups
+from harness_tasks.targets import all_language_groups as target_language_groups
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import (
@@ -31,7 +31,7 @@ from xscale.manifest import Entry
 SCHEMA = 1
 SORTS = ("ladder", "acc", "id", "ood", "gap", "delta", "size", "name")
 SEEDS = ("each", "mean")
-BREAKDOWNS = ("language", "script", "family", "seen")
+BREAKDOWNS = ("language", "script", "family", "seen", "source")
 Seeds = Literal["each", "mean"]
 Groups = Callable[[str], Mapping[str, tuple[str, ...]]]
 
@@ -207,7 +207,8 @@ def make_board(
 
 
 def language_groups(panel: Panel, by: str, groups: Groups | None = None) -> dict[str, tuple[str, ...]]:
-    """The groups of one kind ("language", "script", "family", "seen") with the languages that the panel has
+    """The groups of one kind ("language", "script", "family", "seen", "source": who made the rows) with
+    the languages that the panel has
     of each.
     """
     if by == "language":
@@ -220,9 +221,10 @@ def language_groups(panel: Panel, by: str, groups: Groups | None = None) -> dict
         return {}  # a target whose languages nobody has described
     here = {name: tuple(code for code in codes if code in panel.languages) for name, codes in table.items()}
     wanted = ("seen", "unseen") if by == "seen" else ()
-    return {
+    found = {
         name: codes for name, codes in here.items() if codes and (name in wanted or name.startswith(f"{by}:"))
     }
+    return found if by != "source" or len(found) > 1 else {}
 
 
 def _table(
