@@ -225,11 +225,11 @@ def user_files(subsets_file: Path) -> dict[str, str]:
     return files
 
 
-def targets_files(path: Path) -> dict[str, str]:
+def targets_files(path: Path, *, groups: bool = True) -> dict[str, str]:
     """Path -> content of the tasks and groups of a user's targets file; raises :class:`UserError` when it is wrong.
 
     Languages of a shipped target are the group ``<target>_ood_<name of the file>``; a target of the file's own has the
-    groups of a shipped one.
+    groups of a shipped one. `groups` off leaves the group of further languages out, which needs a free name.
     """
     use_targets_file(path)
     name = str(path.expanduser().absolute())
@@ -247,7 +247,7 @@ def targets_files(path: Path) -> dict[str, str]:
             for subset in spec.subsets:
                 files[f"{target}/_{group_name(target, subset.name)}.yaml"] = group_yaml(target, subset.name)
         for group, members in further_groups(target).items():
-            if group == path.stem:
+            if groups and group == path.stem:
                 _check_group(path, spec)
                 files[f"{target}/_{group_name(target, group)}.yaml"] = further_yaml(target, group, members)
     return files

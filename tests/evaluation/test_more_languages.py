@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness_tasks.rows import Options, build_documents
+from harness_tasks.rows import Options, anchor_of, build_documents
 from xscale.cli.main import app
 from xscale.errors import UserError
 from xscale.evaluation.answers import evaluate_entry
+from xscale.evaluation.answers import result_key
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.manifest import Entry
 from xscale.pipeline import default_selection
@@ -36,7 +37,13 @@ def test_a_part_of_the_rows_and_rows_of_their_own(entry: Entry, real_data: Path,
         expected = [
             doc["row"] for doc in build_documents("xnli", language, options=Options(str(real_data)))[:8]
         ]
-        assert [row["row"] for row in rows if row["language"] == language] == expected
+        assert sorted(row["row"] for row in rows if row["language"] == language) == sorted(expected)
+
+
+def test_the_anchor_is_that_of_the_english_rows(entry: Entry, real_data: Path) -> None:
+    """Else the board would find no subsets of a target that was evaluated on a native set, too."""
+    key = result_key(entry, {"xnli": (("eu_native", "de"), 8)}, str(real_data))
+    assert key["anchors"]["xnli"] == anchor_of("xnli", Options(str(real_data)), "de")
 
 
 def test_experiment_and_languages_do_not_go_together() -> None:

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from harness_tasks.rows import Options, data_record, row_count
 from harness_tasks.sources import source_name
+from harness_tasks.subsets.membership import OWN
 from harness_tasks.targets import get_target
 from harness_tasks.tasks import group_name, task_name
 from xscale.encoding import ENCODING_VERSION
@@ -96,7 +97,12 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
             for target, by_language in records.items()
         },
         "anchors": {
-            target: next(iter(by_language.values()))["data_anchor"] for target, by_language in records.items()
+            # that of English rows; rows that translate none have one of their own, and no subsets
+            target: min(
+                (record["data_anchor"] for record in by_language.values()),
+                key=lambda anchor: anchor.startswith(OWN),
+            )
+            for target, by_language in records.items()
         },
         "limit": {
             target: None

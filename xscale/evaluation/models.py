@@ -10,7 +10,7 @@ from typing import Any
 
 from harness_tasks.generate import targets_files, write
 from harness_tasks.sources import mirror_folder, resolve_source
-from harness_tasks.targets import get_target, location
+from harness_tasks.targets import get_target
 from harness_tasks.tasks import group_name, task_name, yaml_folder
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder
@@ -24,8 +24,8 @@ def data_stamp(target: str, source: str, languages: Sequence[str] = ()) -> tuple
         return ()
     files = [folder / "membership.json"]
     for language in {*get_target(target).languages, *languages}:
-        dataset, config = location(target, language)
-        files += (folder / dataset / config).glob("test.*")
+        place = get_target(target).place(language)
+        files += (folder / place.dataset / place.config).glob(f"{place.test}.*")
     stats = [(path, path.stat()) for path in sorted(set(files)) if path.is_file()]
     return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
@@ -60,7 +60,7 @@ def _users_tasks(target: str) -> list[str]:
     for name in filter(None, files):
         folder = tempfile.TemporaryDirectory(prefix="xscale-tasks-")
         _folders.append(folder)  # removed at exit
-        write(Path(folder.name), targets_files(Path(name)))
+        write(Path(folder.name), targets_files(Path(name), groups=False))
         folders.append(folder.name)
     return folders
 
