@@ -8,8 +8,7 @@ from typer.testing import CliRunner
 from harness_tasks.rows import Options, anchor_of, build_documents
 from xscale.cli.main import app
 from xscale.errors import UserError
-from xscale.evaluation.answers import evaluate_entry
-from xscale.evaluation.answers import result_key
+from xscale.evaluation.answers import evaluate_entry, result_key
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.manifest import Entry
 from xscale.pipeline import default_selection
