@@ -22,16 +22,17 @@ from harness_tasks.subsets import load_membership
 from harness_tasks.targets import targets
 from harness_tasks.tasks import task_name
 from xscale.errors import UserError
-from xscale.evaluation.answers import PARTIAL, RESULTS, SETTINGS, Selection, completed, result_key
+from xscale.evaluation.answers import PARTIAL, SETTINGS, Selection, completed, result_key, results_of
 from xscale.evaluation.models import build_model, load_tasks
-from xscale.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
+from xscale.evaluation.predictions import PREDICTIONS, Predictions, prediction_files, read_predictions
 from xscale.files import HALF_WRITTEN, REPLACED, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
 from xscale.progress import say
 from xscale.workspace import Workspace, is_dropped
 
 SET_ASIDE = ".set-aside"  # below results/: what --fix took away
-TOLERANCE = 2e-3  # of a log-probability that is computed again in batches of other widths
+# of a log-probability of one text that is computed again in batches of other widths, by the recorded precision
+TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "bf16": 1e-1}
 _SHARE_OF_ROWS = 0.01
 _SHARED_NAME = re.compile(r"[0-9a-f]{64}\.safetensors")
 
@@ -55,12 +56,14 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
         if not results.exists() or _is_under_way(results):
             continue
         in_result = result_defects(entry, results)
-        if deep and not defects and not in_result:
-            in_result = _evaluated_again(entry, results, workspace)
-        if in_result and fix:
-            _set_aside(results, in_result[0])
-        else:
-            findings += in_result
+        for path in list(in_result) if deep and not defects else ():
+            if not in_result[path] and not _other_settings(entry, path):
+                in_result[path] = _evaluated_again(entry, path, workspace)
+        for path, in_file in in_result.items():
+            if in_file and fix:
+                _set_aside_result(results, path, in_file[0])
+            else:
+                findings += in_file
     known = {entry.id for entry in entries}
     for place in (workspace.checkpoints, workspace.results):
         findings += [
@@ -130,22 +133,40 @@ def _checkpoint_defects(entry: Entry, workspace: Workspace) -> tuple[Entry, list
     return entry.model_copy(update={"sha256": digest}), []
 
 
-def result_defects(entry: Entry, folder: Path) -> list[str]:
-    """What is wrong with the stored result of an entry, the gravest first; one line each."""
-    path = folder / PREDICTIONS
+def result_defects(entry: Entry, folder: Path) -> dict[Path, list[str]]:
+    """What is wrong with each prediction file of an entry, the gravest first; one line each.
+
+    Answers that were computed with other settings are no defect where others are of today's: they stay for whoever goes back.
+    """
+    files = prediction_files(folder)
+    if not files:
+        again = f"`xscale check --fix` sets it aside, `xscale eval {entry.id}` makes it anew"
+        return {folder / PREDICTIONS: [f"{folder}: no {PREDICTIONS}; {again}"]}
+    current = [path for path in files if not _other_settings(entry, path)]
+    return {path: _file_defects(entry, path) if path in current or not current else [] for path in files}
+
+
+def _other_settings(entry: Entry, path: Path) -> bool:
+    try:
+        stored = read_predictions(path)
+        weights = bool(entry.sha256) and stored.info.get("weights") != entry.sha256
+        return weights or bool(_stale(entry, stored, results_of(path)))
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        return False  # damaged: a defect of its own
+
+
+def _file_defects(entry: Entry, path: Path) -> list[str]:
     again = f"`xscale check --fix` sets it aside, `xscale eval {entry.id}` makes it anew"
-    if not path.exists():
-        return [f"{folder}: no {PREDICTIONS}; {again}"]
     try:
         stored = read_predictions(path)
         if entry.sha256 and stored.info.get("weights") != entry.sha256:
             return [f"{path}: predictions of other weights than the entry's; {again}"]
         defects = _inconsistent(stored.table)
         if not defects:
-            stale = _stale(entry, stored, folder / RESULTS)
+            stale = _stale(entry, stored, results_of(path))
             defects = [f"stale, other {', '.join(stale)} now"] if stale else _differ_from_data(stored)
         if not defects:
-            defects = _differ_from_metrics(stored, folder / RESULTS)
+            defects = _differ_from_metrics(stored, results_of(path))
     except UserError as error:
         return [str(error)]
     except DataError as error:
@@ -184,11 +205,12 @@ def stored_selection(info: Mapping[str, Any]) -> Selection:
 
 
 def _stale(entry: Entry, stored: Predictions, results: Path) -> list[str]:
-    """Names of the parts of the key that are not today's; which documents were asked for, and the entry's id, are no such."""
+    """Names of the parts of the key that are not today's; which documents were asked for, the entry's id, and
+    the precision of the machine that computed them are no such."""
     chosen = stored_selection(stored.info)
     now = result_key(entry, chosen, _source(stored.info))
     then = completed(stored.info, results)
-    parts = (*SETTINGS, "task_versions", "fingerprints", "anchors")
+    parts = [name for name in (*SETTINGS, "task_versions", "fingerprints", "anchors") if name != "precision"]
     return [name for name in parts if now[name] is not None and now[name] != then.get(name)]
 
 
@@ -253,12 +275,13 @@ def _differ_from_metrics(stored: Predictions, path: Path) -> list[str]:
     return defects[:3]
 
 
-def _evaluated_again(entry: Entry, folder: Path, workspace: Workspace) -> list[str]:
+def _evaluated_again(entry: Entry, path: Path, workspace: Workspace) -> list[str]:
     """A random 1% of each task's rows (one at least), through the model once more."""
     from lm_eval.evaluator import evaluate
 
-    stored = read_predictions(folder / PREDICTIONS)
+    stored = read_predictions(path)
     source = _source(stored.info)
+    precision = str(completed(stored.info, results_of(path)).get("precision"))
     generator = np.random.default_rng()
     model = build_model(entry, workspace.manifest)
     asked = differing = 0
@@ -279,14 +302,38 @@ def _evaluated_again(entry: Entry, folder: Path, workspace: Workspace) -> list[s
                 scores = [float(response[0]) for response in sample["filtered_resps"]]
                 before = expected.get((name, sample["doc"]["row"]))
                 asked += 1
-                differing += before is None or bool(np.abs(np.subtract(scores, before)).max() > TOLERANCE)
+                differing += before is None or _differs(scores, before, precision)
     say(f"{entry.id}: {asked} rows evaluated again, {differing} differ")
     if not differing:
         return []
     return [
-        f"{folder / PREDICTIONS}: {differing} of {asked} rows evaluated again have other log-probabilities; "
+        f"{path}: {differing} of {asked} rows evaluated again have other log-probabilities; "
         f"`xscale check --fix --deep` sets it aside, `xscale eval {entry.id}` makes it anew"
     ]
+
+
+def _differs(scores: Sequence[float], before: Sequence[float], precision: str) -> bool:
+    """Whether scores are not those of before but for what batches of other shapes do in that precision. A sum over the tokens
+    of a text is uncertain in proportion to its size."""
+    allowed = TOLERANCES.get(precision, TOLERANCES["bf16"]) * np.maximum(1.0, np.abs(before) / 10)
+    return bool((np.abs(np.subtract(scores, before)) > allowed).any())
+
+
+def _set_aside_result(results: Path, path: Path, why: str) -> None:
+    """Move a result away: its folder, or of several prediction files this one with what belongs to it."""
+    if len(prediction_files(results)) < 2:
+        _set_aside(results, why)
+        return
+    for part in (results_of(path), path):
+        if part.exists():
+            place = results.parent / SET_ASIDE / results.name / part.name
+            number = 1
+            while place.exists():
+                number += 1
+                place = place.with_name(f"{part.stem}.{number}{part.suffix}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(part, place)
+    say(f"{why}; moved to {results.parent / SET_ASIDE / results.name}")
 
 
 def _set_aside(results: Path, why: str) -> None:

@@ -318,3 +318,50 @@ def test_blocks_cost_little() -> None:
         parts = [lengths[block.start : block.stop] for block in blocks(len(lengths), first, growth)]
         tokens = sum(part[batch].max() * len(batch) for part in parts for batch in batch_plan(part, budget))
         assert tokens < most * lengths.sum()
+
+
+def test_check_looks_at_every_file(entry: Entry, tmp_path: Path) -> None:
+    """A defect in one of several files is found, and only that file is set aside."""
+    from xscale.check import check_workspace
+    from xscale.manifest import Manifest, write_manifest
+
+    manifest = tmp_path / "m.json"
+    write_manifest(manifest, Manifest(entries=[entry]))
+    workspace = Workspace(manifest)
+    for selection in ({"xnli": (("en",), None)}, {"xnli": (("en", "de"), 16)}):
+        evaluate_workspace([entry], selection, "bundled", workspace)
+    assert check_workspace(workspace) == []
+    first, second = prediction_files(workspace.results / entry.id)
+    stored = read_predictions(second)
+    write_predictions(second, stored.table.slice(1), stored.info)
+    (finding,) = check_workspace(workspace)
+    assert "predictions-2.parquet" in finding and "1 rows more or fewer" in finding
+    assert check_workspace(workspace, fix=True) == []
+    assert prediction_files(workspace.results / entry.id) == [first]
+    assert (workspace.results / ".set-aside" / entry.id / second.name).exists()
+
+
+@pytest.mark.parametrize(
+    ("precision", "difference", "differs"),
+    [("fp32", 4e-3, True), ("fp32", 1e-4, False), ("bf16", 4.2e-3, False), ("bf16", 0.3, True)],
+)
+def test_scores_again_are_judged_by_the_recorded_precision(
+    entry: Entry, tmp_path: Path, precision: str, difference: float, differs: bool
+) -> None:
+    """As a GPU's bf16 gives them in other batches (7 of 50 rows differed by up to 4.2e-3); fp32 is not so forgiving."""
+    from xscale.check import check_workspace
+    from xscale.manifest import Manifest, write_manifest
+
+    manifest = tmp_path / "m.json"
+    write_manifest(manifest, Manifest(entries=[entry]))
+    workspace = Workspace(manifest)
+    evaluate_workspace([entry], {"xcopa": (("en",), 5)}, "bundled", workspace)
+    path = workspace.results / entry.id / PREDICTIONS
+    stored = read_predictions(path)
+    scores = [[value - difference for value in row] for row in stored.table.column("logprobs").to_pylist()]
+    number = stored.table.schema.get_field_index("logprobs")
+    moved = stored.table.set_column(
+        number, SCHEMA.field("logprobs"), pa.array(scores, SCHEMA.field("logprobs").type)
+    )
+    write_predictions(path, moved, stored.info | {"precision": precision})
+    assert bool(check_workspace(workspace, deep=True)) is differs
