@@ -91,8 +91,8 @@ def test_permission_denied_is_one_line(here: Path, refused: str, monkeypatch: py
 
     monkeypatch.setattr(os, "open", refuse)
     manifest = here / "checkpoints_manifest.json"
-    pinned = f"pretrained=a/c,revision={'0' * 40}"
-    code, _, errors = call("add", "--model", "hf", "--model-args", pinned, "--manifest", manifest)
+    server = ("--model", "local-completions", "--model-args", "model=m,base_url=http://127.0.0.1:1/v1")
+    code, _, errors = call("add", *server, "--id", "server", "--manifest", manifest)
     lines = errors.splitlines()
     assert (code, len(lines)) == ((0, 0) if refused == "results" else (2, 1)), errors
     assert "Traceback" not in errors and (not lines or "ermission" in lines[0])
