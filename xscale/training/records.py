@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
-from harness_tasks.sources import source_name
+from harness_tasks.hub import loaded_commits
+from harness_tasks.sources import resolve_source, source_name
 from xscale.experiment import Phase
 from xscale.training.development import DevelopmentSet
 from xscale.training.heads import Encoded, input_length
@@ -30,6 +31,13 @@ def work_of(plan: Plan, number: int, encoded: Sequence[Encoded]) -> dict[str, in
         "sequences": sum(len(encoded[row].ids) for row in rows),
         "tokens": sum(encoded[row].length for row in rows),
     }
+
+
+def _hub_commits(sample: Sample, data: str) -> dict[str, Any]:
+    """At which commit of the hub the sets were read; nothing where they come from elsewhere."""
+    sets = {part.dataset for part in sample.task.parts}
+    commits = {name: commit for name, commit in loaded_commits().items() if name in sets}
+    return {"commits": commits} if commits and resolve_source(data) == "hub" else {}
 
 
 def phase_record(
@@ -52,6 +60,7 @@ def phase_record(
         "phase": phase,
         "task": sample.task.name,
         "source": sample.task.file or source_name(data),
+        **_hub_commits(sample, data),
         "rows": len(chosen),
         "rows_here": sample.rows_here,
         "rows_full": sample.task.examples,
