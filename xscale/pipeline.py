@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shlex
 import sys
 import time
@@ -166,12 +167,8 @@ def _logged_training(workspace: Workspace, name: str) -> Iterator[Callable[[str,
         begun.append(part)
         write_event(journal, "started", kind="train", id=name, part=part, unit=digest)
 
-    try:
-        with _progress_in(journal):
-            yield begins
-    except BaseException as error:
-        _write_failure(journal, "train", name, error)
-        raise
+    with _one_message(journal, "train", name), _progress_in(journal):
+        yield begins
     if begun and is_first_process():
         write_event(journal, "done", kind="train", id=name, seconds=round(time.monotonic() - start, 2))
 
@@ -211,12 +208,34 @@ def _progress_in(journal: Path) -> Iterator[None]:
         listeners.remove(tell)
 
 
+@contextlib.contextmanager
+def _one_message(journal: Path, kind: str, name: str) -> Iterator[None]:
+    """Write to the log why the block failed. Of several processes that work together, those that fail only because another one
+    is gone raise what that one said."""
+    before = len(read_events(journal)) if several_processes() else 0
+    try:
+        yield
+    except BaseException as error:
+        if several_processes() and isinstance(error, Exception) and not isinstance(error, UserError):
+            for event in read_events(journal)[before:]:
+                if event["event"] == "failed" and event.get("group") == _group():
+                    raise UserError(str(event.get("problem"))) from None
+        _write_failure(journal, kind, name, error)
+        raise
+
+
+def _group() -> str | None:
+    """What names the processes that work together, in each of them; None for a process of its own."""
+    names = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
+    return ":".join(os.environ.get(name, "") for name in names) if several_processes() else None
+
+
 def _write_failure(journal: Path, kind: str, name: str, error: BaseException) -> None:
-    if is_first_process():
-        trace = None
-        if not isinstance(error, UserError):
-            trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        write_event(journal, "failed", kind=kind, id=name, problem=last_line(error), traceback=trace)
+    trace = None
+    if not isinstance(error, UserError):
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    fields = {"kind": kind, "id": name, "problem": last_line(error), "traceback": trace, "group": _group()}
+    write_event(journal, "failed", **fields)
 
 
 def evaluate(
@@ -282,7 +301,8 @@ def _evaluate(
     for entry in share if is_first_process() else ():
         write_event(journal, "started", kind="evaluate", id=entry.id)
     problems: dict[str, Exception] = {}
-    with _progress_in(journal):
+    together = _one_message(journal, "evaluate", share[0].id) if several_processes() else None
+    with together or contextlib.nullcontext(), _progress_in(journal):
         evaluate_entries(
             selections,
             source,

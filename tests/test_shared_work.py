@@ -1,0 +1,212 @@
+"""Runs that share a folder, and processes that train and evaluate together: everything once, one failure stops no other."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tiny_model import call, make_base, make_head, write_experiment
+
+from xscale.evaluation.predictions import read_predictions
+from xscale.journal import journal_of, read_events
+from xscale.manifest import Entry, add_entries, read_manifest
+from xscale.training.units import unlinked_units
+
+ROOT = Path(__file__).resolve().parent.parent
+IDS = ["tiny-0-seed1", "tiny-32-seed1", "tiny-64-seed1"]
+MAIN = "from xscale.cli.main import main; main()"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    code, out, err = run(folder, base)
+    assert code == 0, err
+    (folder / "printed").write_text(out)
+    return folder
+
+
+def run(folder: Path, base: Path, *options: object) -> tuple[int, str, str]:
+    path = folder / "tiny.yaml" if (folder / "tiny.yaml").exists() else write_experiment(folder, base)
+    return call("run", path, "--manifest", folder / "checkpoints_manifest.json", *options)
+
+
+def predictions(folder: Path) -> dict[str, object]:
+    return {
+        name: read_predictions(folder / "results" / name / "predictions.parquet").table.drop(["logprobs"])
+        for name in IDS
+    }
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | more
+
+
+def launched(folder: Path, code: str = MAIN) -> list[tuple[int, str, str]]:
+    """`xscale run` in two processes, as `accelerate launch --num_processes 2 --cpu` starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", code, "run", str(folder / "tiny.yaml")]
+    processes = [
+        subprocess.Popen(
+            [*command, "--manifest", str(folder / "checkpoints_manifest.json")],
+            env=environment(**shared, RANK=str(rank), LOCAL_RANK=str(rank)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, *output) for p, output in zip(processes, outputs, strict=True)]
+
+
+@pytest.mark.slow
+def test_two_processes_do_all_of_a_run_and_print_the_board_once(
+    finished: Path, base: Path, tmp_path: Path
+) -> None:
+    write_experiment(tmp_path, base)
+    (code, out, err), (other, quiet, errors) = launched(tmp_path)
+    assert (code, other) == (0, 0), err + errors
+    assert out == (finished / "printed").read_text() and quiet == ""
+    assert [entry.id for entry in read_manifest(tmp_path / "checkpoints_manifest.json").entries] == IDS
+    for name, table in predictions(tmp_path).items():
+        assert table.num_rows == 24, name
+    events = read_events(journal_of(tmp_path / "checkpoints_manifest.json"))
+    done = [(event["kind"], event["id"]) for event in events if event["event"] == "done"]
+    assert sorted(done) == sorted((kind, name) for kind in ("train", "evaluate") for name in IDS)
+    assert {event["pid"] for event in events if event["event"] == "done"} == {events[0]["pid"]}
+
+
+FAILS = """
+import os
+from xscale.training import phases
+def fail(*arguments, **options):
+    from xscale.errors import UserError
+    if os.environ["RANK"] == "1":
+        raise UserError("the second process has had enough")
+    return original(*arguments, **options)
+original, phases.train_steps = phases.train_steps, fail
+from xscale.cli.main import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_an_exception_in_one_process_ends_all_with_its_message(base: Path, tmp_path: Path) -> None:
+    write_experiment(tmp_path, base)
+    ended = launched(tmp_path, FAILS)
+    assert all(code == 2 for code, _, _ in ended), ended
+    for _, _, errors in ended:
+        assert "error: the second process has had enough" in " ".join(errors.split()), errors
+        assert "Traceback" not in errors
+    assert not (tmp_path / "checkpoints" / "tiny-0-seed1").exists()
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_folder_share_training_and_evaluation(
+    finished: Path, base: Path, tmp_path: Path
+) -> None:
+    path, manifest = write_experiment(tmp_path, base), tmp_path / "checkpoints_manifest.json"
+    command = [sys.executable, "-c", MAIN, "run", str(path), "--manifest", str(manifest)]
+    runs = [
+        subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=240) for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], outputs
+    assert [output for output, _ in outputs] == [(finished / "printed").read_text()] * 2
+    events = read_events(journal_of(manifest))
+    begun = [(e["id"], e["part"]) for e in events if e["event"] == "started" and e["kind"] == "train"]
+    assert len(begun) == len(set(begun)) == 5
+    assert predictions(tmp_path) == predictions(finished)
+    assert unlinked_units(tmp_path / "checkpoints") == []
+
+
+def test_one_bad_entry_stops_no_other(finished: Path, base: Path, tmp_path: Path) -> None:
+    """A deleted folder, and weights that cannot be loaded, in the middle of entries that are well."""
+    folder = Path(shutil.copytree(finished, tmp_path / "w", ignore=shutil.ignore_patterns("*.lock")))
+    manifest = folder / "checkpoints_manifest.json"
+    shutil.rmtree(folder / "results")
+    shutil.rmtree(folder / "checkpoints" / "tiny-0-seed1")
+    make_head(folder / "broken", base)
+    (weights,) = (folder / "broken" / "xnli").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    entry = Entry(id="broken", model="xscale", model_args={"pretrained": "./broken"}, targets={"xnli": []})
+    add_entries(manifest, [entry])
+    code, _, err = call("eval", "--experiment", folder / "tiny.yaml", "--manifest", manifest)
+    said = " ".join(err.split())
+    assert code == 2 and "Traceback" not in err
+    assert "2 of 4 jobs failed" in said and "tiny-0-seed1: " in said and "broken: " in said
+    for name in IDS[1:]:
+        assert (folder / "results" / name / "predictions.parquet").is_file()
+    code, out, _ = call("status", "--manifest", manifest)
+    assert code == 0 and out.count("failed: ") <= 1
+
+
+def test_weights_are_dropped_when_only_predictions_are_kept(
+    finished: Path, base: Path, tmp_path: Path
+) -> None:
+    path, manifest = write_experiment(tmp_path, base), tmp_path / "checkpoints_manifest.json"
+    path.write_text(path.read_text() + "keep: predictions\n")
+    code, out, err = run(tmp_path, base)
+    assert code == 0, err
+    assert out == (finished / "printed").read_text()
+    left = [file for file in (tmp_path / "checkpoints").rglob("*.safetensors") if ".shared" not in file.parts]
+    assert left == []
+    assert json.loads((tmp_path / "checkpoints" / IDS[2] / "recipe.json").read_text())["phases"]
+    code, again, err = run(tmp_path, base)
+    assert code == 0 and again == out and "train tiny" not in err and "evaluate tiny" not in err
+    code, out, err = call("check", "--manifest", manifest)
+    assert code == 0, out
+    path.write_text(path.read_text().replace("[en, de]", "[en, de, fr]"))
+    code, out, err = run(tmp_path, base)  # more is asked for: it is trained again, to the same weights
+    assert code == 0, err
+    tables = {
+        name: read_predictions(tmp_path / "results" / name / "predictions.parquet").table for name in IDS
+    }
+    assert {table.num_rows for table in tables.values()} == {36}
+
+
+def test_gc_says_what_it_removes_and_asks(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "w", ignore=shutil.ignore_patterns("*.lock")))
+    manifest = folder / "checkpoints_manifest.json"
+    code, out, _ = call("gc", "--manifest", manifest, "--yes")
+    assert code == 0 and "nothing to remove" in out
+    shutil.rmtree(folder / "checkpoints" / IDS[2])
+    code, out, _ = call("gc", "--manifest", manifest, "--dry-run")
+    assert code == 0 and "encoder made for tiny-64-seed1" in out and "2 units" in out
+    assert len(unlinked_units(folder / "checkpoints")) == 2
+    code, out, _ = call("gc", "--manifest", manifest, "--yes")
+    assert code == 0 and "removed 2 of 2 units" in out
+    assert unlinked_units(folder / "checkpoints") == []
+
+
+def test_a_part_of_an_experiment(base: Path, tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, base, "--size", 32, "--dry-run")
+    assert code == 0, err
+    named = [line.split(":")[0] for line in out.splitlines()[:-1]]
+    assert named == [f"{what} {name}" for name in IDS[:2] for what in ("train", "evaluate")]
+    code, _, err = run(tmp_path, base, "--arm", "rte")
+    assert code == 2 and "--arm: tiny has no arm 'rte'; it has: bundled_nli" in " ".join(err.split())
+    assert not (tmp_path / "checkpoints").exists()
