@@ -401,11 +401,19 @@ def _drop_if_evaluated(recipe: Recipe, chosen: Selection, source: str, workspace
 
 def _note_plan(experiment: Experiment, recipes: Sequence[Recipe], workspace: Workspace) -> None:
     journal = journal_of(workspace.manifest)
-    plan_of = {"experiment": experiment.name, "recipes": [[recipe.id, recipe.size] for recipe in recipes]}
+    plan_of: dict[str, Any] = {
+        "experiment": experiment.name,
+        "recipes": [[recipe.id, recipe.size] for recipe in recipes],
+    }
     known = [
         e for e in read_events(journal) if e["event"] == "planned" and e.get("experiment") == experiment.name
     ]
-    if not known or known[-1].get("recipes") != plan_of["recipes"]:
+    question = {
+        "subset": experiment.question.subset,
+        "targets": list(experiment.question.targets or experiment.targets),
+    }
+    plan_of["question"] = question
+    if not known or any(known[-1].get(name) != plan_of[name] for name in ("recipes", "question")):
         write_event(journal, "planned", **plan_of, command=shlex.join(["xscale", *sys.argv[1:]]))
 
 
