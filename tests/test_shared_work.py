@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 pytest.importorskip("torch")
 
@@ -197,6 +198,9 @@ def test_gc_says_what_it_removes_and_asks(finished: Path, tmp_path: Path) -> Non
     code, out, _ = call("gc", "--manifest", manifest, "--dry-run")
     assert code == 0 and "encoder made for tiny-64-seed1" in out and "2 units" in out
     assert len(unlinked_units(folder / "checkpoints")) == 2
+    with FileLock(folder / "checkpoints" / ".units" / f".{'0' * 64}.lock"):
+        code, _, err = call("gc", "--manifest", manifest, "--yes")
+        assert code == 2 and "a run is training here" in " ".join(err.split())
     code, out, _ = call("gc", "--manifest", manifest, "--yes")
     assert code == 0 and "removed 2 of 2 units" in out
     assert unlinked_units(folder / "checkpoints") == []

@@ -17,12 +17,19 @@ def gc(
     ] = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Remove units (encoders and heads) that no checkpoint links to, after naming them. What is being trained stays; a training
-    that was stopped is named, and would begin anew."""
-    from xscale.training.units import remove_unit, unlinked_units
+    """Remove units (encoders and heads) that no checkpoint links to, after naming them; refused while a run trains here. A
+    training that was stopped is named, too, and would begin anew."""
+    from xscale.errors import UserError
+    from xscale.locks import is_taken
+    from xscale.training.units import UNITS, remove_unit, unlinked_units
     from xscale.workspace import Workspace
 
-    found = unlinked_units(Workspace(manifest).checkpoints)
+    checkpoints = Workspace(manifest).checkpoints
+    if not dry_run and any(map(is_taken, (checkpoints / UNITS).glob(".*.lock"))):
+        raise UserError(
+            f"{checkpoints}: a run is training here, whose parts are not linked yet; gc when it has ended"
+        )
+    found = unlinked_units(checkpoints)
     if not found:
         tell("every unit is linked from a checkpoint; nothing to remove")
         return

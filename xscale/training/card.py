@@ -42,10 +42,12 @@ def model_card(record: dict[str, Any]) -> str:
         "",
         "| folder | what | how to load it |",
         "| --- | --- | --- |",
-        "| `model` | the language model after training on the intermediate task's prompts | `AutoModelForCausalLM` |"
-        if is_causal
-        else "| `encoder` | the encoder after the intermediate phase | `AutoModel` |",
     ]
+    if is_causal:
+        what = "the language model after training on the intermediate task's prompts"
+        lines.append(f"| `model` | {what} | `AutoModelForCausalLM` |")
+    elif "encoder" in record.get("units", {"encoder": ""}):
+        lines.append("| `encoder` | the encoder after the intermediate phase | `AutoModel` |")
     classes = {
         "pair_classification": "AutoModelForSequenceClassification",
         "multiple_choice": "AutoModelForMultipleChoice",
