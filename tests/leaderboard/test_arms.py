@@ -1,6 +1,7 @@
 """Arms against each other."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ from scipy import stats
 from synthetic import correlated, entry, halves, result
 
 from xscale.errors import UserError
-from xscale.leaderboard.arms import arm_tables, compare_arms, not_worse, render_arm_comparison, render_arms
+from xscale.leaderboard.arms import (
+    arm_tables,
+    by_language,
+    compare_arms,
+    not_worse,
+    render_arm_comparison,
+    render_arms,
+)
 from xscale.leaderboard.bootstrap import Bootstrap
 from xscale.leaderboard.family import Question, family
 from xscale.leaderboard.panels import build_panels
@@ -128,3 +136,29 @@ def test_the_best_arm_is_in_the_set(spread: float) -> None:
         sizes.append(len(found))
     assert np.mean(kept) >= 0.92
     assert np.mean(sizes) > 3
+
+
+def test_figures_start_at_a_common_zero_and_cut_no_band() -> None:
+    pytest.importorskip("matplotlib")
+    from xscale.leaderboard.arm_plots import arms_figure, languages_figure
+
+    bootstrap = Bootstrap(PANEL, 500)
+    (table,) = arm_tables([bootstrap], Question(), family([bootstrap], Question()))
+    axes = arms_figure(table).axes[0]
+    lines = [line for line in axes.get_lines() if len(line.get_xdata()) == 3]
+    assert len(lines) == 3 and all(line.get_ydata()[0] == 0 for line in lines)
+    low, high = axes.get_ylim()
+    for row in table.cells.values():
+        for cell in row.values():
+            assert low <= 100 * cell.delta.low and 100 * cell.delta.high <= high
+    many = replace(table, cells={f"arm{i}": table.cells["rte"] for i in range(8)})
+    shown = [one for one in arms_figure(many).axes if one.get_visible()]
+    assert [one.get_title(loc="left") for one in shown] == [f"arm{i}" for i in range(8)]
+    values = by_language(bootstrap, 1024, "ood")
+    assert values["mnli"][2] == pytest.approx(
+        np.mean(
+            [(RIGHT[f"x-mnli-1024-seed{s}"] * 1.0 - RIGHT[f"x-0-seed{s}"])[1::2, 2].mean() for s in SEEDS]
+        )
+    )
+    heat = languages_figure("t", list(values), PANEL.languages, list(values.values()))
+    assert f"{100 * values['mnli'][2]:+.1f}" in [text.get_text() for text in heat.axes[0].texts]

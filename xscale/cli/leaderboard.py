@@ -83,18 +83,32 @@ def chosen(entries: list[Any], ids: Sequence[str] | None, manifest: Path) -> lis
     return [entry for entry in entries if not ids or entry.id in ids]
 
 
-def print_board(manifest: Path, ids: Sequence[str]) -> None:
-    """The board of some entries, means over seeds, and what it answers, as it stands after a run."""
+def print_board(
+    manifest: Path, ids: Sequence[str], question: Any = None, experiment: Sequence[str] | None = None
+) -> None:
+    """The board of some entries, means over seeds, and what it answers, as it stands after a run.
+
+    `question` is the experiment's, and `experiment` the ids of all of its checkpoints: its family of tests,
+    whichever of them are shown. Without them it is all entries.
+    """
     from xscale.leaderboard.answer import with_answer
     from xscale.leaderboard.bootstrap import Bootstrap
+    from xscale.leaderboard.family import Question
+    from xscale.leaderboard.panels import build_panels
     from xscale.leaderboard.render import render, text_block
     from xscale.leaderboard.table import Filter, make_board
 
     panels, results = load(manifest, ids, None, None)
+    asked = Question()
+    if question is not None:
+        asked = Question(question.subset, tuple(question.targets) if question.targets else None)
+    if experiment is not None:
+        panels = build_panels([result for result in results if result.entry.id in experiment])
     drawn = [Bootstrap(panel) for panel in panels]
-    shown = make_board(panels, results, show=Filter(ids=tuple(ids)), seeds="mean", bootstraps=drawn)
+    show = Filter(ids=tuple(ids))
+    shown = make_board(panels, results, show=show, seeds="mean", bootstraps=drawn, question=asked)
     sys.stdout.write(render(shown))
-    for text in with_answer(shown, drawn).answer:
+    for text in with_answer(shown, drawn, asked).answer:
         sys.stdout.write("\n" + text_block(text, "simple") + "\n")
 
 

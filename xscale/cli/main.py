@@ -96,6 +96,7 @@ def run(
     from xscale import pipeline
     from xscale.evaluation.processes import is_first_process
     from xscale.experiment import find_experiment, read_experiment
+    from xscale.experiment import plan as plan_of
     from xscale.progress import say
     from xscale.workspace import Workspace
 
@@ -110,7 +111,8 @@ def run(
     )
     if not is_first_process():
         return  # of several processes one shows the board
-    leaderboard.print_board(manifest, [entry.id for entry in entries])
+    family = [recipe.id for recipe in plan_of(loaded, pipeline.experiment_source(loaded, data))]
+    leaderboard.print_board(manifest, [entry.id for entry in entries], loaded.question, family)
     say(
         f"checkpoints: {work.checkpoints}/   predictions and lm_eval's results: {work.results}/   manifest: {manifest}"
     )
@@ -420,6 +422,9 @@ def plan(
     cost: Annotated[
         bool, typer.Option("--cost", help="hours and disk, from what was measured here or is given")
     ] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="the least change that the experiment could find")
+    ] = False,
     examples_per_second: Annotated[
         float | None, typer.Option("--examples-per-second", help="of one training job", min=0.001)
     ] = None,
@@ -434,7 +439,7 @@ def plan(
     size: SizeOption = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """List what a run would do, or with --cost what it takes; does nothing."""
+    """List what a run would do, or with --cost what it takes, with --power what it could find; does nothing."""
     from dataclasses import replace
 
     from xscale import pipeline
@@ -445,7 +450,14 @@ def plan(
 
     loaded = read_experiment(find_experiment(experiment))
     work = Workspace(manifest)
+    if power:
+        from xscale.cli.power import power as what_it_could_find
+
+        for line in what_it_could_find(loaded, data, manifest):
+            tell(line)
     if not cost:
+        if power:
+            return
         _print_plan(pipeline.work_left(loaded, data, work, arms=arm or (), sizes=size or ()))
         return
     known = measured(work, loaded.base)

@@ -173,6 +173,21 @@ def not_worse(bootstrap: Bootstrap, arms: Mapping[str, Pairs], subset: str, seed
     return {name for name in arms if not any(better(other, name) for other in arms if other != name)}
 
 
+def by_language(bootstrap: Bootstrap, size: int, subset: str) -> dict[str, list[float]]:
+    """Mean delta over seeds of every arm at a size, one a language of the panel; no test, to look at."""
+    panel = bootstrap.panel
+    found = {}
+    for name, ladder in named_ladders(ladders(panel)).items():
+        pairs = group_of(panel, ladder.sizes[size]).pairs if size in ladder.sizes else []
+        if pairs:
+            right = panel.correct[:, panel.masks[subset]]
+            gains = [
+                right[i].mean(axis=0, dtype=float) - right[b].mean(axis=0, dtype=float) for i, b in pairs
+            ]
+            found[name] = np.mean(gains, axis=0).tolist()
+    return found
+
+
 def render_arms(found: Sequence[Arms], format: str = "simple", width: int = 80) -> str:
     """Arms × sizes as text ("simple", "github") or JSON."""
     if format == "json":

@@ -1,0 +1,40 @@
+"""What could have been found, by simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from xscale.leaderboard.power import detectable, planned, power_lines
+
+
+@pytest.mark.parametrize("comparisons", [1, 6])
+def test_the_detectable_change_is_found_four_times_in_five(comparisons: int) -> None:
+    """120 items, one seed: the share of simulated experiments whose t-test is below 5% over the comparisons."""
+    rng = np.random.default_rng(1)
+    truth = planned(120, 1, comparisons, cluster_sd=0.3)
+    samples = truth + 0.3 * rng.standard_normal((4000, 120))
+    p = stats.ttest_1samp(samples, 0, axis=1).pvalue
+    assert np.mean(p <= 0.05 / comparisons) == pytest.approx(0.8, abs=0.03)
+
+
+def test_three_seeds() -> None:
+    rng = np.random.default_rng(2)
+    truth = planned(10**9, 3, 1, seed_sd=0.01)  # training runs alone
+    p = stats.ttest_1samp(truth + 0.01 * rng.standard_normal((4000, 3)), 0, axis=1).pvalue
+    assert np.mean(p <= 0.05) == pytest.approx(
+        0.8, abs=0.08
+    )  # the sum of two quantiles is rough at 2 degrees
+    assert planned(835, 3, 1) < planned(835, 3, 12) and planned(835, 10, 1) < planned(835, 3, 1)
+
+
+def test_nothing_measured_nothing_found() -> None:
+    assert detectable(0.0, 10) == float("inf")
+
+
+def test_lines_say_what_they_rest_on() -> None:
+    lines = power_lines({"xnli": 835}, 1, 4, "OOD", {})
+    assert "835 clusters of test rows, 1 seed, 4 comparisons; assumed" in lines[0]
+    assert "below three seeds" in lines[1]
+    assert "measured here: 30 points a cluster, 2.0 a training run" in " ".join(
+        power_lines({"xnli": 835}, 3, 4, "OOD", {"xnli": (0.3, 0.02)})
+    )

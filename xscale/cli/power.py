@@ -1,0 +1,81 @@
+"""`xscale plan --power`: what an experiment could find."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
+    """The least change that the experiment finds, by target; from clusters of the question's rows and its seeds.
+
+    What clusters and training runs scatter by is taken from deltas of three seeds or more that the manifest has
+    results of, else assumed.
+    """
+    from harness_tasks.rows import Options, data_record
+    from harness_tasks.sources import DataError
+    from harness_tasks.subsets import load_membership
+    from harness_tasks.subsets.membership import shipped
+    from xscale import pipeline
+    from xscale.experiment import plan
+    from xscale.leaderboard.panels import clusters_of
+    from xscale.leaderboard.power import power_lines
+
+    source = pipeline.experiment_source(experiment, data)
+    question = experiment.question
+    counts = {}
+    for target, (languages, limit) in pipeline.selection(experiment).items():
+        if question.targets is not None and target not in question.targets:
+            continue
+        total = int(shipped(target)["test"]["rows"])
+        anchor, where = str(shipped(target)["test"]["anchor"]), "hub"
+        if source != "hub":
+            try:
+                anchor = str(data_record(target, languages[0], Options(data=source))["data_anchor"])
+                where = source
+            except DataError:
+                pass  # the data is not here yet: the official rows
+        members = load_membership(target, anchor, None, where)
+        rows = members.get(question.subset, np.arange(total))
+        whole = len(np.unique(clusters_of(target, rows.tolist())))
+        counts[target] = whole if limit is None else max(1, min(whole, round(whole * limit / total)))
+    sized = {(recipe.arm, recipe.size) for recipe in plan(experiment, source) if recipe.size}
+    comparisons = len(sized) * len(counts)
+    return power_lines(
+        counts,
+        len(experiment.seeds),
+        comparisons,
+        question.subset.upper(),
+        _measured(manifest, question.subset),
+    )
+
+
+def _measured(manifest: Path, subset: str) -> dict[str, tuple[float, float]]:
+    """By target, the median over deltas of three seeds or more of what clusters and training runs scatter by."""
+    from xscale.cli.leaderboard import load
+    from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap
+    from xscale.leaderboard.ladders import seed_groups
+    from xscale.leaderboard.statistics import seed_parts
+
+    if not manifest.exists():
+        return {}
+    found: dict[str, list[tuple[float, float]]] = {}
+    for panel in load(manifest, None, None, None)[0]:
+        if subset not in panel.masks:
+            continue
+        bootstrap = Bootstrap(panel, 1000)
+        values, draws = bootstrap(subset)
+        for group in seed_groups(panel):
+            if len(group.pairs) < STAR_SEEDS or not panel.entries[group.indices[0]].size:
+                continue
+            mine, base = [i for i, _ in group.pairs], [b for _, b in group.pairs]
+            parts = seed_parts(values[mine] - values[base], draws[mine] - draws[base])
+            cluster = math.sqrt(parts.rows * bootstrap.clusters(subset))
+            found.setdefault(panel.target, []).append((cluster, math.sqrt(parts.seeds * len(mine))))
+    return {
+        target: (float(np.median([a for a, _ in items])), float(np.median([b for _, b in items])))
+        for target, items in found.items()
+    }

@@ -1,0 +1,141 @@
+"""Figures of arms: what each gains against its size, and by language."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from xscale.leaderboard import plots
+from xscale.leaderboard.arms import Arms
+from xscale.leaderboard.render import percent, subset_name, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TOGETHER = 6  # arms in one panel; more stand in small multiples
+COLUMNS = 3
+
+
+def arms_figure(table: Arms) -> Figure:
+    """Delta against N, one line an arm with its 95% band, from a common zero at the baseline.
+
+    Size 0 stands left of a break in the logarithmic axis: there every arm is 0. Above six arms each has a panel
+    of its own with the others in grey, all on the same axes, which hold every band whole.
+    """
+    mpl, figure_class = plots._pyplot()
+    arms = list(table.cells)
+    multiples = len(arms) > TOGETHER
+    columns = COLUMNS if multiples else 1
+    rows = math.ceil(len(arms) / COLUMNS) if multiples else 1
+    with mpl.rc_context(plots._STYLE):
+        size = (2.6 * columns, 2.2 * rows) if multiples else (5.2, 3.6)
+        figure = figure_class(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for index, axes in enumerate(panels):
+            mine = [arms[index]] if multiples and index < len(arms) else [] if multiples else arms
+            if multiples and not mine:
+                axes.set_visible(False)
+                continue
+            axes.axhline(0, color=plots.FAINT, linewidth=1, linestyle=(0, (1, 2)))
+            if multiples:
+                for arm in arms:
+                    if arm not in mine:
+                        _line(axes, table, arm, plots.FAINT, band=False)
+            for arm in mine:
+                _line(axes, table, arm, _colour(arms.index(arm)), band=True, mark=arms.index(arm))
+            _axis(axes, table)
+            if multiples:
+                axes.set_title(visible(mine[0], 24))
+        if not multiples:
+            panels[0].set_title(f"Change of {subset_name(table.subset)} accuracy by N")
+            if len(arms) > 1:
+                figure.legend(loc="outside lower left", ncols=min(3, len(arms)), fontsize=8)
+        figure.supylabel("points over the baseline", fontsize=9)
+        figure.supxlabel("intermediate-task examples (log scale)", fontsize=9)
+    return figure
+
+
+def _colour(index: int) -> str:
+    return plots.COLOURS[index % len(plots.COLOURS)]
+
+
+def _zero(table: Arms) -> float:
+    return math.log2(table.sizes[0]) - plots._break_width(table.sizes)
+
+
+def _line(axes: Axes, table: Arms, arm: str, colour: str, *, band: bool, mark: int = 0) -> None:
+    cells = {size: cell.delta for size, cell in sorted(table.cells[arm].items())}
+    x = [_zero(table), *[math.log2(size) for size in cells]]
+    y = [0.0, *[100 * delta.value for delta in cells.values()]]
+    if band:
+        low = [0.0, *[100 * delta.low for delta in cells.values()]]
+        high = [0.0, *[100 * delta.high for delta in cells.values()]]
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        x,
+        y,
+        color=colour,
+        marker=plots.MARKERS[mark % len(plots.MARKERS)] if band else None,
+        markersize=5,
+        linewidth=1.8 if band else 0.7,
+        alpha=1.0 if band else 0.4,
+        label=visible(arm, 30) if band else None,
+    )
+
+
+def _axis(axes: Axes, table: Arms) -> None:
+    ticks = [_zero(table), *[math.log2(size) for size in table.sizes]]
+    labels = ["0", *[plots._short_number(size) for size in table.sizes]]
+    step = math.ceil(len(ticks) / 7)
+    axes.set_xticks(ticks[::step], labels[::step])
+
+
+def languages_figure(
+    title: str, arms: Sequence[str], languages: Sequence[str], values: Sequence[Sequence[float]]
+) -> Figure:
+    """Heat map of deltas (shares): `values` (arms, languages), written into the cells; purple gains, orange losses.
+
+    Colours are even on both sides of 0, which is white, and are told apart by colour-blind readers.
+    """
+    mpl, figure_class = plots._pyplot()
+    with mpl.rc_context(plots._STYLE | {"axes.grid": False}):
+        figure = figure_class(
+            figsize=(1.8 + 0.5 * len(languages), 0.9 + 0.32 * len(arms)), layout="constrained"
+        )
+        axes = figure.add_subplot()
+        most = (
+            max((abs(value) for row in values for value in row if not math.isnan(value)), default=0.0) or 0.01
+        )
+        colours = mpl.colormaps["PuOr"]
+        axes.pcolormesh(
+            [[100 * value for value in row] for row in values],
+            cmap=colours,
+            vmin=-100 * most,
+            vmax=100 * most,
+            edgecolors=plots.PAPER,
+            linewidth=1,
+        )
+        for i, row in enumerate(values):
+            for j, value in enumerate(row):
+                if math.isnan(value):
+                    continue
+                light = plots._luminance(colours((value / most + 1) / 2)) > 0.179
+                axes.text(
+                    j + 0.5,
+                    i + 0.5,
+                    percent(value, signed=True),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color="#000000" if light else "#ffffff",
+                )
+        axes.set_xticks([j + 0.5 for j in range(len(languages))], list(languages))
+        axes.set_yticks([i + 0.5 for i in range(len(arms))], [visible(arm, 24) for arm in arms])
+        axes.invert_yaxis()
+        axes.tick_params(length=0)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        axes.set_title(visible(title, 80))
+    return figure
