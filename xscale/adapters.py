@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from xscale.base_models import resolve_base
+from xscale.base_models import base_content, resolve_base
 from xscale.errors import UserError
 from xscale.experiment import LoRA
 
@@ -67,7 +67,7 @@ def save_adapters(adapted: Any, tokenizer: Any, folder: Path, base: str) -> None
     adapted.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     config = adapted.get_base_model().config
-    config.xscale_base = base
+    config.xscale_base, config.xscale_base_content = base, base_content(base)
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     file = folder / ADAPTER_CONFIG  # its lists come from sets: in order, equal adapters have equal files
@@ -85,13 +85,22 @@ def load_adapted(folder: Path, model_class: Any) -> Any:
     peft = _peft()
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     base = getattr(config, "xscale_base", None)
-    if base is None:
+    if not isinstance(base, str):
         raise UserError(
             f"checkpoint {folder}: config.json does not name its base (xscale_base); train it again"
         )
+    trained = getattr(config, "xscale_base_content", None)
+    if trained is not None and trained != base_content(base):
+        raise UserError(
+            f"checkpoint {folder}: its base {base!r} has other files than when it was trained; restore them, or train it again"
+        )
     try:
         model = model_class.from_pretrained(
-            resolve_base(base), config=config, dtype=torch.float32, use_safetensors=True
+            resolve_base(base),
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     except OSError as error:
         raise UserError(f"checkpoint {folder}: its base {base!r}: {str(error).splitlines()[0]}") from None

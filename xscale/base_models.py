@@ -21,7 +21,7 @@ from filelock import FileLock
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, whole_folder, write_text
 from xscale.hub import hub_folder
-from xscale.manifest import refuse_pickles
+from xscale.model_files import check_model_folder
 from xscale.progress import say
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def resolve_base(name: str) -> str:
             raise UserError(
                 f"base {name!r}: no transformers checkpoint in {folder} (no config.json); check the path"
             )
-        refuse_pickles(folder, f"base {name!r}")
+        check_model_folder(folder, f"base {name!r}")
         return str(folder)
     repository, _, revision = name.partition("@")
     folder = hub_folder(repository, revision or "main")
-    refuse_pickles(folder, f"base {name!r}")
+    check_model_folder(folder, f"base {name!r}")
     if not any(folder.glob("*.safetensors")):
         raise UserError(
             f"base {name!r}: has no safetensors at {folder.name}; convert it: model.save_pretrained(folder) of "

@@ -13,11 +13,14 @@ from typing import Any
 
 from harness_tasks.errors import UserError
 from harness_tasks.parsing import read_bytes
-from xscale.files import open_own
+from xscale.files import open_own, refuse_link
 
 MAX_LOG = 2**30  # bytes
 
 SECRET_NAME = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
+_TEXTS = ("kind", "id", "experiment", "what", "command", "problem", "part", "unit")
+_AMOUNTS, _MOST = ("done", "total", "seconds"), 1e12
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MIN_SECRET = 6  # characters; shorter values are words that occur anyway
 
 
@@ -40,6 +43,7 @@ def write_event(journal: Path, event: str, **fields: Any) -> None:
         **fields,
     }
     line = without_secrets(json.dumps(record, ensure_ascii=False, default=str)) + "\n"
+    refuse_link(journal.parent)
     with contextlib.suppress(OSError):
         journal.parent.mkdir(parents=True, exist_ok=True)
         handle = open_own(journal, os.O_WRONLY | os.O_APPEND)
@@ -61,9 +65,32 @@ def read_events(journal: Path) -> list[dict[str, Any]]:
             event = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
+        if isinstance(event, dict) and isinstance(event.get("event"), str) and _is_ours(event):
             events.append(event)
     return events
+
+
+def _is_ours(event: dict[str, Any]) -> bool:
+    """Whether the fields are of the kinds that we write."""
+    recipes = event.get("recipes", [])
+    return (
+        all(isinstance(event.get(name, ""), str) for name in _TEXTS)
+        and all(_is_amount(event.get(name, 0)) for name in _AMOUNTS)
+        and isinstance(recipes, list)
+        and all(
+            isinstance(recipe, list)
+            and len(recipe) == 2
+            and isinstance(recipe[0], str)
+            and _ID.fullmatch(recipe[0]) is not None
+            and isinstance(recipe[1], int)
+            and _is_amount(recipe[1])
+            for recipe in recipes
+        )
+    )
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST
 
 
 def without_secrets(text: str) -> str:

@@ -12,17 +12,16 @@ import yaml
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness_tasks.parsing import MAX_BYTES, MAX_INTEGER, explain_defect, parse_model, read_json, read_model
+from harness_tasks.parsing import MAX_BYTES, MAX_INTEGER, explain_defect, parse_model, read_model
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
 from xscale.hub import hub_commit, hub_folder, is_hub_id, is_repository
+from xscale.model_files import check_model_folder
 from xscale.progress import say
 
 SCHEMA_VERSION = 1
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DEVICE_PATTERN = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
 SECRET_PATTERN = re.compile(
     r"(^|[_-])(token|pat|(api|access|secret|private)[_-]?key|pass(word|wd|phrase)|secret|auth|authorization|bearer|cookie|"
     r"credentials?)$",
@@ -342,7 +341,7 @@ def make_entry(
     if model == LOCAL_MODEL and isinstance(pretrained, str) and not local and is_repository(pretrained):
         folder = hub_folder(pretrained, str(arguments.get("revision") or "main"))
         arguments["revision"] = folder.name
-        refuse_pickles(folder, "--model-args: pretrained")
+        check_model_folder(folder, "--model-args: pretrained")
         sha256 = sha256_of_folder(folder)
     elif isinstance(pretrained, str) and (
         local or pretrained.startswith((".", "/", "~")) or model == LOCAL_MODEL
@@ -354,7 +353,7 @@ def make_entry(
         arguments["pretrained"] = (
             f"./{folder.relative_to(beside).as_posix()}" if folder.is_relative_to(beside) else str(folder)
         )
-        refuse_pickles(folder, "--model-args: pretrained")
+        check_model_folder(folder, "--model-args: pretrained")
         sha256 = sha256_of_folder(folder)
     elif isinstance(pretrained, str) and model in _FROM_THE_HUB and is_hub_id(pretrained):
         commit = hub_commit(pretrained, str(arguments.get("revision") or "main"))
@@ -421,7 +420,7 @@ def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
     revision = entry.model_args.get("revision")
     if entry.model == LOCAL_MODEL and revision is not None:
         folder = hub_folder(pretrained, str(revision))
-        refuse_pickles(folder, where)
+        check_model_folder(folder, where)
         return folder
     given = Path(pretrained).expanduser()
     folder = manifest_path.parent / given
@@ -436,45 +435,13 @@ def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
                 f"{where}: {pretrained!r} leaves the manifest's folder (it is {str(folder.resolve())!r}); if that is "
                 "meant, write the absolute path"
             )
-        refuse_pickles(folder, where)
+        check_model_folder(folder, where)
         return folder
     if entry.model == LOCAL_MODEL or pretrained.startswith((".", "/", "~")):
         raise UserError(
             f"{where}: no folder {str(folder)!r}; mend the path, or run `xscale run` again to train it anew"
         )
     return None
-
-
-def refuse_pickles(folder: Path, where: str) -> None:
-    """Raise `UserError` when `folder`, or a folder in it, has weights that only unpickling could read, or an index that
-    names files that are not safetensors beside it."""
-    for inner in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
-        files = sorted(path.name for path in inner.iterdir())
-        pickled = [name for name in files if name.endswith(PICKLE_SUFFIXES)]
-        if pickled and not any(name.endswith(".safetensors") for name in files):
-            raise UserError(
-                f"{where}: {inner / pickled[0]} is a pickle, which can run code when it is loaded, and there are no "
-                "safetensors beside it; convert it where you trust it: model.save_pretrained(folder) of transformers"
-            )
-        for name in files:
-            if name.endswith(".safetensors.index.json"):
-                _check_index(inner / name, where)
-
-
-def _check_index(path: Path, where: str) -> None:
-    try:
-        named = set(read_json(path)["weight_map"].values())
-        wrong = sorted(str(n) for n in named if not isinstance(n, str) or not _SHARD.fullmatch(n))
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{where}: {path}: not an index of weights ({type(error).__name__}); restore it"
-        ) from None
-    if wrong:
-        raise UserError(
-            f"{where}: {path} names {wrong[0][:100]!r}, which is not a safetensors file beside it; only those are loaded"
-        )
 
 
 def refuse_remote_code(entries: Sequence[Entry], manifest_path: Path) -> None:

@@ -92,10 +92,11 @@ class EncoderLM(LM):
         if not self.folder.is_dir():
             raise UserError(f"model xscale: pretrained: no folder {pretrained!r}; check the path")
         self._process, self._processes = 0, 1
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._device = torch.device(str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         if self._device.type == "cuda" and not torch.cuda.is_available():  # lm_eval's own default is cuda:0
             say(f"model xscale: device {device} is not there; going on with the CPU")
             self._device = torch.device("cpu")
+        _refuse_absent(self._device)
         if several_processes():
             from accelerate import PartialState
 
@@ -104,6 +105,8 @@ class EncoderLM(LM):
             self._device = state.device
         fitting = TOKENS_A_BATCH_ON_CPU if self._device.type == "cpu" else TOKENS_A_BATCH
         self.tokens_a_batch = int(tokens_a_batch or fitting)
+        if not 0 < self.tokens_a_batch <= 2**24:
+            raise UserError(f"model xscale: tokens_a_batch is 1 to {2**24}, not {tokens_a_batch}")
         self.precision = _precision(precision, self._device)
         self.label = label
         self.description = description or self.folder.name
@@ -383,6 +386,12 @@ def prepare(head: Head, sections: Sequence[Section], budget: int, one_block: boo
                     needed += range(len(pairs), len(pairs) + len(texts))
                 pairs += texts
     tokens = tokenised(pairs, head.folder, head.max_length, lambda: load_tokenizer(head.folder))
+    known = int(getattr(head.config, "vocab_size", 0) or 0)
+    if known and len(tokens.ids) and int(tokens.ids.max()) >= known:
+        raise UserError(
+            f"checkpoint {head.folder}: its tokenizer has ids up to {int(tokens.ids.max())}, its model {known} of them; "
+            "they do not belong together"
+        )
     lengths = tokens.lengths
     plan = [
         start + batch
@@ -435,7 +444,12 @@ def load_model(head: Head) -> PreTrainedModel:
     choices = _scores_choices(head.target)
     model_class = AutoModelForMultipleChoice if choices else AutoModelForSequenceClassification
     if (head.folder / ADAPTER_CONFIG).is_file():
-        return load_adapted(head.folder, model_class)
+        try:
+            return load_adapted(head.folder, model_class)
+        except UserError:
+            raise
+        except Exception as error:  # as below
+            raise _unloadable(head.folder, error) from None
     try:
         model, report = model_class.from_pretrained(
             head.folder,
@@ -483,17 +497,28 @@ def answer_columns(
     Raises `UserError` for any other set of names; nothing is guessed from the order.
     """
     if label is not None:
-        id2label = {
-            int(k): v for k, _, v in (part.partition(":") for part in label.split(";")) if k.strip().isdigit()
-        }
+        parts = [part.partition(":") for part in str(label).split(";")]
+        id2label = {int(k): v for k, _, v in parts if k.strip().isascii() and k.strip().isdigit()}
     names = {str(name).strip().lower(): column for column, name in id2label.items()}
-    if len(names) != len(answers) or set(names) != set(answers):
+    columns = set(names.values())
+    if len(names) != len(answers) or set(names) != set(answers) or columns != set(range(len(answers))):
         example = ";".join(f"{number}:{answer}" for number, answer in enumerate(answers))
         raise UserError(
             f"checkpoint {where}: its labels are {', '.join(map(str, id2label.values()))}; {', '.join(answers)} "
             f"are needed: set id2label in its config.json, or model_args label={example}"
         )
     return [names[name] for name in answers]
+
+
+def _refuse_absent(device: torch.device) -> None:
+    try:
+        if device.type == "meta":  # tensors without values
+            raise RuntimeError
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError):
+        raise UserError(
+            f"model xscale: device {str(device)!r} is not there; leave `device` out of model_args"
+        ) from None
 
 
 def _max_length(folder: Path, config: PretrainedConfig) -> int:
@@ -504,8 +529,8 @@ def _max_length(folder: Path, config: PretrainedConfig) -> int:
     limits = [512]
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        limits.append(int(settings.get("model_max_length") or 512))
-    except (OSError, ValueError):
+        limits.append(int(min(settings.get("model_max_length") or 512, 512)))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         pass
     positions = getattr(config, "max_position_embeddings", None)
     if positions and positions > 0:
