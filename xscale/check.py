@@ -117,14 +117,14 @@ def _is_under_way(results: Path) -> bool:
 
 def _checkpoint_defects(entry: Entry, workspace: Workspace) -> tuple[Entry, list[str]]:
     """The entry, with the hash of a local folder where it has none, and what is wrong with its files."""
+    if is_dropped(workspace.checkpoints / entry.id):
+        say(f"{entry.id}: its weights were dropped after its evaluation (keep: predictions)")
+        return entry, []
     try:
         folder = checkpoint_folder(entry, workspace.manifest)
     except UserError as error:
         return entry, [str(error)]
     if folder is None:
-        return entry, []
-    if is_dropped(folder):
-        say(f"{entry.id}: its weights were dropped after its evaluation (keep: predictions)")
         return entry, []
     say(f"hashing {entry.id}")
     digest = sha256_of_folder(folder)

@@ -263,6 +263,13 @@ def evaluate(
             raise UserError(
                 f"{folder}: a symbolic link; results are only written below {workspace.results}; remove it"
             )
+    for entry in pending:
+        if is_dropped(workspace.checkpoints / entry.id):
+            failures[entry.id] = (
+                f"{entry.id}: its weights were dropped after its evaluation (keep: predictions); `xscale run` with its "
+                "experiment, asking for these rows and languages, trains it again"
+            )
+    pending = [entry for entry in pending if entry.id not in failures]
     for name, problem in failures.items():
         say(f"evaluate {name}: failed: {problem}")
     done: list[str] = []
@@ -373,7 +380,7 @@ def run(
             failed.append(error)
         if experiment.keep == "predictions" and is_first_process():
             for recipe in batch:
-                _drop_if_evaluated(recipe, chosen, source, workspace)
+                drop_if_evaluated(recipe, chosen, source, workspace)
         wait_for_all_processes()
     if failed:
         raise JobsFailed("; ".join(dict.fromkeys(map(str, failed))))
@@ -393,7 +400,8 @@ def _dropped_too_early(
     }
 
 
-def _drop_if_evaluated(recipe: Recipe, chosen: Selection, source: str, workspace: Workspace) -> None:
+def drop_if_evaluated(recipe: Recipe, chosen: Selection, source: str, workspace: Workspace) -> None:
+    """Drop the weights of a checkpoint whose stored result is all that is asked for (`keep: predictions`)."""
     for entry in registered([recipe], workspace):
         if is_evaluated(entry, chosen, source, workspace):
             drop_weights(workspace.checkpoints / recipe.id)

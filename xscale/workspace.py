@@ -90,6 +90,8 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
     for recipe in recipes:
         record = json.loads((workspace.checkpoints / recipe.id / "recipe.json").read_text(encoding="utf-8"))
         old = known.get(recipe.id)
+        if old is not None and record.get("weights") == DROPPED:
+            continue  # there is nothing left to hash
         if (
             recipe.id not in trained
             and old is not None

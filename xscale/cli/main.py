@@ -508,7 +508,7 @@ def _executor(name: str, address: str | None, experiment: Any) -> Any:
         raise UserError(f"--executor {name}: local and ray are known; --address goes with ray")
     from xscale.executors.jobs import on_ray
 
-    return partial(on_ray, resources=experiment.resources, address=address)
+    return partial(on_ray, resources=experiment.resources, address=address, keep=experiment.keep)
 
 
 def _print_plan(lines: list[str]) -> None:
