@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from xscale.errors import UserError
 
@@ -161,6 +162,15 @@ def sha256_of_folder(folder: Path) -> str:
     for file in sorted(_checkpoint_files(folder)):
         digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_of_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def state_of_folder(folder: Path) -> tuple[tuple[Any, ...], ...]:
+    """What the system says of the files that `sha256_of_folder` hashes: while it is the same, so is their content."""
+    found = []
+    for file in sorted(_checkpoint_files(folder)):
+        stat = file.stat()
+        found.append((str(file), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return tuple(found)
 
 
 def _checkpoint_files(folder: Path) -> Iterator[Path]:

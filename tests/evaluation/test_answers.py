@@ -365,3 +365,60 @@ def test_scores_again_are_judged_by_the_recorded_precision(
     )
     write_predictions(path, moved, stored.info | {"precision": precision})
     assert bool(check_workspace(workspace, deep=True)) is differs
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file", "there and back"])
+def test_weights_that_change_while_they_are_evaluated_store_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "c"))
+    weights = folder / "xnli/model.safetensors"
+    old = weights.read_bytes()
+    new = old[:-4] + bytes(4)
+    real, calls = EncoderLM.work, []
+
+    def work(self: EncoderLM, *args: object, **kwargs: object) -> object:
+        if not calls:
+            calls.append(1)
+            if how == "by another file":
+                (tmp_path / "new").write_bytes(new)
+                (tmp_path / "new").rename(weights)
+            else:
+                weights.write_bytes(new)
+            if how == "there and back":
+                weights.write_bytes(old)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(EncoderLM, "work", work)
+    entry = Entry(id="x", model="xscale", model_args={"pretrained": str(folder)})
+    workspace = Workspace(tmp_path / "m.json")
+    with pytest.raises(UserError, match="changed while they were evaluated, so nothing is stored"):
+        evaluate_workspace([entry], {"xnli": (("en",), 4)}, "bundled", workspace)
+    assert not (workspace.results / "x" / PREDICTIONS).exists()
+    weights.write_bytes(old)
+    evaluate_workspace([entry], {"xnli": (("en",), 4)}, "bundled", workspace)
+    rows = read_predictions(workspace.results / "x" / PREDICTIONS).table.to_pylist()
+    assert rows == evaluate(
+        Entry(id="y", model="xscale", model_args={"pretrained": str(checkpoint)}),
+        {"xnli": (("en",), 4)},
+        tmp_path / "reference",
+    )
+
+
+def test_a_new_hard_link_changes_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another training that shares frozen weights links to them meanwhile."""
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "c"))
+    real = EncoderLM.work
+
+    def work(self: EncoderLM, *args: object, **kwargs: object) -> object:
+        if not (tmp_path / "link").exists():
+            (tmp_path / "link").hardlink_to(folder / "xnli/model.safetensors")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(EncoderLM, "work", work)
+    entry = Entry(id="x", model="xscale", model_args={"pretrained": str(folder)})
+    assert evaluate_workspace([entry], {"xnli": (("en",), 4)}, "bundled", Workspace(tmp_path / "m.json")) == [
+        "x"
+    ]

@@ -112,6 +112,9 @@ class EncoderLM(LM):
         self.description = description or self.folder.name
         self.truncated: dict[str, int] = {}  # by target, of the answers asked for last: texts that were cut
         self.spare: dict[str, bool] = {}  # and whether others were computed with them
+        self.check_files: Callable[[], None] | None = (
+            None  # raises when the files are not those that were hashed
+        )
         self.kept: Kept | None = None  # where finished batches are kept, and what computed them
         self._models: dict[str, PreTrainedModel] = {}
         self._fitting = self.tokens_a_batch  # padded tokens that fit into memory, as far as is known
@@ -242,6 +245,8 @@ class EncoderLM(LM):
                     waiting.append((number, self.forward(call, batch)))
                 while len(waiting) > (1 if on_gpu and number is not None else 0):
                     finished, scores = waiting.pop(0)
+                    if self.check_files is not None:
+                        self.check_files()
                     journal.add(work.names[finished], scores.float().cpu().numpy())
                     advance(len(work.plan[finished]))
 

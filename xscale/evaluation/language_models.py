@@ -81,6 +81,8 @@ def language_model_answers(
         for number in todo[process::count]:
             with _batch_size(model, None if sizes is None else sizes[parts[number][0][0]]):
                 answered = model.loglikelihood(asked[number])
+            if getattr(model, "check_files", None) is not None:
+                model.check_files()
             journal.add(names[number], np.array([value for value, _ in answered], dtype=np.float64))
             advance(len(asked[number]))
         done = before | from_all_processes(journal.done)

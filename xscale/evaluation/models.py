@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from harness_tasks.sources import mirror_folder, resolve_source
 from harness_tasks.targets import get_target
 from harness_tasks.tasks import group_name, task_name, yaml_folder
 from xscale.errors import UserError
-from xscale.files import sha256_of_folder
+from xscale.files import sha256_of_folder, state_of_folder
 from xscale.manifest import LOCAL_MODEL, Entry, checkpoint_folder
 
 
@@ -75,6 +75,27 @@ def _task_names(target: str, languages: Sequence[str]) -> list[str]:
     return [task_name(target, language) for language in languages]
 
 
+def _watch(entry: Entry, manifest: Path, folder: Path) -> Callable[[], None]:
+    """A function that raises `UserError` once the folder's files are not those that they are now."""
+    before = state_of_folder(folder)
+
+    def check() -> None:
+        nonlocal before
+        now = state_of_folder(folder)
+        if now == before:
+            return
+        # the last part is the time of a change that may be a new hard link, which leaves the content as it is
+        same = [file[:-1] for file in now] == [file[:-1] for file in before]
+        if not same or sha256_of_folder(folder) != entry.sha256:
+            raise UserError(
+                f"{manifest}: entry {entry.id!r}: the files in {folder} changed while they were evaluated, so nothing is "
+                "stored; evaluate it again when nobody writes there"
+            )
+        before = now
+
+    return check
+
+
 def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
     """The entry as an lm_eval model; of encoder checkpoints no weights are read yet.
 
@@ -82,10 +103,13 @@ def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
     """
     arguments: dict[str, Any] = dict(entry.model_args)
     folder = checkpoint_folder(entry, manifest)
+    check_files: Callable[[], None] | None = None
     if folder is not None:
         arguments["pretrained"] = str(folder)
         if entry.model == LOCAL_MODEL:
             arguments.pop("revision", None)  # of the hub, whose files the folder has
+        if verify and entry.sha256:
+            check_files = _watch(entry, manifest, folder)
         if verify and entry.sha256 and sha256_of_folder(folder) != entry.sha256:
             raise UserError(
                 f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "
@@ -95,7 +119,9 @@ def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
         from xscale.evaluation.encoder_lm import EncoderLM
 
         try:
-            return EncoderLM(**arguments, description=entry.id)
+            model = EncoderLM(**arguments, description=entry.id)
+            model.check_files = check_files
+            return model
         except (TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).removeprefix("EncoderLM.__init__() ").split())[:300]
             raise UserError(f"{manifest}: entry {entry.id!r}: model_args: {reason}; mend them") from None
@@ -111,7 +137,9 @@ def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
             arguments.setdefault("device", "cpu")
     batch_size = arguments.pop("batch_size", None) or _default_batch_size(entry.model, arguments)
     try:
-        return get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})
+        made = get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})
+        made.check_files = check_files
+        return made
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,8 @@ def evaluate_together(
         calls = [
             (place, head_call(upper, work.head)) for (upper, place), work in zip(uppers, works, strict=True)
         ]
-        first.run(_together(trunk, calls), work, todo, _Journals(journals, len(work.head.columns)))
+        checks = [model.check_files for model in models if model.check_files is not None]
+        first.run(_together(trunk, calls), work, todo, _Journals(journals, len(work.head.columns), checks))
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,12 @@ class _Journals:
 
     journals: Sequence[Journal]
     width: int
+    checks: Sequence[Callable[[], None]]
 
     def add(self, batch: int, scores: np.ndarray) -> None:
         """Keep a batch's scores, shape (texts, models x width)."""
+        for check in self.checks:
+            check()
         for position, journal in enumerate(self.journals):
             if batch not in journal.done:
                 journal.add(batch, scores[:, position * self.width : (position + 1) * self.width])
