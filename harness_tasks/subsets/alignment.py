@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness_tasks.errors import UserError
+from harness_tasks.parsing import read_text
 from harness_tasks.targets.record import Place, Target
 
 Row = Mapping[str, Any]
@@ -93,16 +95,14 @@ def _by_table(
     path: Path, column: str, config: str, split: str, total: int, where: str
 ) -> list[int | None] | None:
     """From a tab-separated file; None where it does not name the split."""
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            names = reader.fieldnames or []
-            for name in ("row", column):
-                if name not in names:
-                    raise UserError(f"{path}: no column {name!r}; it has: {', '.join(names)}")
-            lines = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        names, lines = reader.fieldnames or [], list(reader)
+    except csv.Error as error:
         raise UserError(f"{path}: the table of rows cannot be read ({error})") from None
+    for name in ("row", column):
+        if name not in names:
+            raise UserError(f"{path}: no column {name!r}; it has: {', '.join(names)[:200]}")
     lines = [
         line for line in lines if line.get("split", split) == split and line.get("config", config) == config
     ]
@@ -113,6 +113,8 @@ def _by_table(
         values = [str(line["row"]), str(line[column])]
         if not all(value.isdecimal() and len(value) < 9 for value in (values[0], values[1] or "0")):
             raise UserError(f"{path}: {split} line {number + 1}: {' and '.join(values)} are no row numbers")
+        if int(values[0]) in found:
+            raise UserError(f"{path}: {split} row {values[0]} is there twice; keep one")
         found[int(values[0])] = int(values[1]) if values[1] else None
     if sorted(found) != list(range(total)):
         raise UserError(

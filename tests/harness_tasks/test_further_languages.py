@@ -191,6 +191,9 @@ def test_a_table_of_rows(tmp_path):
     wrong = place_of(kind="table", file=str(path), column="english")
     with pytest.raises(UserError, match=r"no column 'english'; it has: split, row, xnli_row"):
         english_numbers(XNLI, wrong, "test", [{}, {}], None, "here")
+    path.write_text("split\trow\txnli_row\ntest\t1\t4\ntest\t0\t2\ntest\t1\t3\n")
+    with pytest.raises(UserError, match="test row 1 is there twice"):
+        english_numbers(XNLI, table, "test", [{}, {}], None, "here")
     path.write_text("split\trow\txnli_row\ntest\t1\t4\ntest\t0\t4\n")
     with pytest.raises(UserError, match="both of English row 4"):
         english_numbers(XNLI, table, "test", [{}, {}], None, "here")

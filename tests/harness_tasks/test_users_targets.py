@@ -116,6 +116,21 @@ def test_the_example_through_lm_eval(mirror, monkeypatch):
     assert "acc_ood,none" in found["results"]["xnli_ood_mine"]
 
 
+def test_a_further_language_is_replaced_through_metadata(mirror, monkeypatch):
+    """The shipped task `xnli_ood_ko` then reads the user's set."""
+    pytest.importorskip("lm_eval")
+    from lm_eval.tasks import TaskManager
+
+    text = example().replace("code: kmr", "code: ko").replace("family: Indo-European", "family: Koreanic")
+    text = text.replace("name: Kurmanji ", "name: Korean ").replace("script: Latin", "script: Hangul")
+    path = mirror.parent / "korean.yaml"
+    path.write_text(text.replace("cc100_gib: 0.4 ", "cc100_gib: 54.2 "), encoding="utf-8")
+    options = {"data": str(mirror), "targets_file": str(path)}
+    manager = TaskManager(include_path=str(yaml_folder()), include_defaults=False, metadata=options)
+    task = manager.load(["xnli_ood_ko"])["tasks"]["xnli_ood_ko"]
+    assert len(task.eval_docs) == 80 and task.eval_docs[0]["premise"].isupper()
+
+
 def test_the_example_through_xscale_eval(mirror, tmp_path, monkeypatch, capsys):
     """`xscale eval ID --languages kmr --limit 20` with XSCALE_TARGETS, of a checkpoint without a head for the new target."""
     pytest.importorskip("torch")
