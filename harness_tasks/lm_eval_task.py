@@ -89,7 +89,16 @@ class ParallelTask(ConfigurableTask):
         if self.options.whole_premise and "whole_premise" in contexts:
             words = get_target(self.target).words(self.language)
             settings["doc_to_text"] = lambda doc: contexts["whole_premise"](doc, words)
+        if not self._has_validation():
+            settings |= {"validation_split": None, "fewshot_split": None}
         super().__init__(config=settings)
+
+    def _has_validation(self) -> bool:
+        """Of a further language's set the split may be missing; of an official one that is an error."""
+        place = get_target(self.target).place(self.language)
+        return place.validation is not None and (
+            place.official or has_split(place.dataset, place.config, place.validation, self.options.data)
+        )
 
     @property
     def task_name(self) -> str:
@@ -99,17 +108,11 @@ class ParallelTask(ConfigurableTask):
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Reads the documents of both splits; raises :class:`~harness_tasks.errors.UserError`."""
         test = build_documents(self.target, self.language, "test", self.options, subset=self.subset)
-        place = get_target(self.target).place(self.language)
-        has_validation = place.validation is not None and (
-            place.official or has_split(place.dataset, place.config, place.validation, self.options.data)
-        )
-        validation = (
-            build_documents(self.target, self.language, "validation", self.options) if has_validation else []
-        )
         if self.subset:  # every document is of it: `acc` says all
             test = [{**doc, "subsets": []} for doc in test]
         self.dataset = {"test": Documents(test)}
-        if has_validation:
+        if self._has_validation():
+            validation = build_documents(self.target, self.language, "validation", self.options)
             self.dataset["validation"] = Documents(validation)
 
     def build_all_requests(

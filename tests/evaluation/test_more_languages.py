@@ -29,10 +29,10 @@ def test_what_is_evaluated_by_default_is_what_the_source_has(real_data: Path) ->
 
 
 def test_a_part_of_the_rows_and_rows_of_their_own(entry: Entry, real_data: Path, tmp_path: Path) -> None:
-    selection = {"xnli": (("yor", "eu_native"), 8)}
+    selection = {"xnli": (("yor", "eu", "eu_native"), 8)}
     evaluate_entry(entry, selection, str(real_data), tmp_path / "manifest.json", tmp_path)
     rows = read_predictions(tmp_path / "both" / PREDICTIONS).table.to_pylist()
-    for language in ("yor", "eu_native"):
+    for language in ("yor", "eu", "eu_native"):
         expected = [
             doc["row"] for doc in build_documents("xnli", language, options=Options(str(real_data)))[:8]
         ]
