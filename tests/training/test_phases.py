@@ -355,6 +355,7 @@ def test_adapters_are_trained_saved_and_evaluated(tmp_path: Path) -> None:
     """A checkpoint is its adapters: merged into the base they answer as the trained model did, which is not as the base."""
     pytest.importorskip("peft")
     from harness_tasks.rows import Options, build_documents
+    from xscale.evaluation.batches import Section
     from xscale.evaluation.encoder_lm import EncoderLM
     from xscale.experiment import LoRA
 
@@ -377,7 +378,8 @@ def test_adapters_are_trained_saved_and_evaluated(tmp_path: Path) -> None:
     assert "adapter_model.safetensors" in files and not any(name.startswith("model") for name in files)
     for target in ("xnli", "xcopa"):
         documents = build_documents(target, "en", "validation", Options(data="bundled"))[:90]
-        answers = EncoderLM(str(folder)).logits(target, documents).argmax(-1).tolist()
+        (found,) = EncoderLM(str(folder)).answers(target, [Section(documents, range(len(documents)))])
+        answers = [int(found[position].argmax()) for position in range(len(documents))]
         accuracy = sum(a == doc["label"] for a, doc in zip(answers, documents, strict=True)) / len(documents)
         assert accuracy == pytest.approx(record["development"][target]["english"])
     adapters, encoder = all_weights(folder / "xnli"), all_weights(folder / "encoder")
