@@ -20,9 +20,12 @@ from harness_tasks.sources import DataError
 from harness_tasks.targets import get_target, read_target, targets
 from xscale.errors import UserError
 from xscale.files import whole_file, write_text
-from xscale.leaderboard import plots, scaling
+from xscale.leaderboard import arm_plots, plots, scaling
 from xscale.leaderboard import statistics as st
+from xscale.leaderboard.answer import with_answer
+from xscale.leaderboard.arms import arm_tables, by_language
 from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap, Estimate
+from xscale.leaderboard.family import Family, Question, family
 from xscale.leaderboard.ladders import ladders
 from xscale.leaderboard.panels import TARGET_NAMES, Panel, Result
 from xscale.leaderboard.render import (
@@ -102,12 +105,14 @@ def write_report(
     js = (PAGE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
     curves = {id(part): _curves(part, seed) for part in parts}
+    tested = family(drawn_once, Question(), seed)
     context = {
         "css": _markup((PAGE / "report.css").read_text(encoding="utf-8")),
         "js": _markup(js),
         "script_hash": f"sha256-{digest}",
         "sections": _SECTIONS,
         "lead": _lead(board),
+        "answer": with_answer(board, drawn_once, seed=seed).answer,
         "warnings": _warnings(board, results),
         "tables": [_table(table, means) for table in board.tables],
         "comparisons": sum(
@@ -119,7 +124,9 @@ def write_report(
         "board_notes": board.notes,
         "unavailable": board.unavailable,
         "curves": [
-            item for part in parts if (item := _curves_part(part, curves[id(part)], drawn)) is not None
+            item
+            for part in parts
+            if (item := _curves_part(part, curves[id(part)], drawn, tested)) is not None
         ],
         "robustness": [item for part in parts if (item := _robustness_part(part, drawn)) is not None],
         "heat": [item for part in parts if (item := _heat_part(part, drawn)) is not None],
@@ -392,13 +399,53 @@ def _legend(curves: Sequence[scaling.Curve]) -> list[dict[str, Any]]:
     return items
 
 
-def _curves_part(part: _Part, curves: Sequence[scaling.Curve], drawn: list[Plot]) -> dict[str, Any] | None:
+def _arm_plots(part: _Part, tested: Family) -> list[Plot]:
+    """What each arm gains against its size, and, of several arms, by language at the largest size that they share."""
+    found = arm_tables([part.bootstrap], Question(), tested)
+    if not found or not found[0].cells:
+        return []
+    (table,) = found
+    words = "; ".join(
+        f"{visible(arm, 40)}: "
+        + ", ".join(
+            f"{percent(cell.delta.value, True)} {span(cell.delta, True)} at {size:,}"
+            for size, cell in row.items()
+        )
+        for arm, row in table.cells.items()
+    )
+    name = subset_name(table.subset)
+    items = [
+        Plot(
+            f"{part.dom}-arms",
+            f"{part.name}, {visible(name)}: points over the baseline against size",
+            f"Change of accuracy with its 95% interval, in points. {words}.",
+            arm_plots.arms_figure(table),
+        )
+    ]
+    if table.compared:
+        size = table.compared[-1]
+        values = by_language(part.bootstrap, size, table.subset)
+        title = f"{part.name}, {visible(name)}: points over the baseline at {size:,}, by language"
+        words = "; ".join(
+            f"{visible(arm, 40)}: "
+            + ", ".join(f"{c} {percent(v, True)}" for c, v in zip(part.panel.languages, row, strict=True))
+            for arm, row in values.items()
+        )
+        figure = arm_plots.languages_figure(title, list(values), part.panel.languages, list(values.values()))
+        items.append(Plot(f"{part.dom}-arms-languages", title, f"{words}.", figure))
+    return items
+
+
+def _curves_part(
+    part: _Part, curves: Sequence[scaling.Curve], drawn: list[Plot], tested: Family
+) -> dict[str, Any] | None:
     if not curves:
         return None
     main = [name for name in ("all", "id", "ood") if name in part.panel.masks]
     shown = [curve for name in main for curve in _whole(curves, name)]
     limits = plots.value_limits(shown)
-    figures = [_figure(_curve_plot(part, _whole(curves, name), limits), drawn) for name in main]
+    figures = [_figure(plot, drawn) for plot in _arm_plots(part, tested)]
+    figures += [_figure(_curve_plot(part, _whole(curves, name), limits), drawn) for name in main]
     shown_ladders = []
     focus = "ood" if "ood" in part.panel.masks else "all"
     for ladder, first in zip(ladders(part.panel), _whole(curves, "all"), strict=True):
