@@ -99,6 +99,22 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     )  # training moved the weights by far more than that
 
 
+def test_two_processes_read_the_states_of_frozen_layers_that_one_has_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSCALE_CACHE", str(tmp_path / "cache"))
+    phase = {"batch_size": 7, "freeze": "embeddings", "freeze_layers": 1} | PHASE
+    recipe = make_recipe(make_base(tmp_path / "base"), size=43, phase=phase)
+    one, two = (tmp_path / name / "tiny" for name in ("one", "two"))
+    two.parent.mkdir()
+    two_processes(recipe, two)
+    segments = sorted((tmp_path / "cache" / "hidden_states").glob("*/*"))
+    assert len(segments) == 2  # one a phase, not one a process
+    train_recipe(recipe, one)
+    assert differences(one, two) < 2e-6
+    assert sorted((tmp_path / "cache" / "hidden_states").glob("*/*")) == segments
+
+
 STOPPED = """
 import sys
 from pathlib import Path
