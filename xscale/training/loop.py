@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from xscale.errors import UserError
 from xscale.experiment import Phase
 from xscale.precision import Precision, autocast, effective_precision
 from xscale.progress import Advance, say
+from xscale.training.dropout import BulkDropout
 from xscale.training.gradient_sums import GradientSums
 from xscale.training.heads import Encoded, collate, counted, loss_of
 from xscale.training.tasks import Head
@@ -125,7 +127,8 @@ def train_steps(
     device = accelerator.device
     module = torch.nn.ModuleList(list(dict.fromkeys(item.model for item in sets))).to(device)
     torch.manual_seed(seed + accelerator.process_index)
-    compute = _Compute(device, effective_precision(phase.precision, device), phase.accumulate)
+    bulk = device.type == "cpu" and not phase.gradient_checkpointing
+    compute = _Compute(device, effective_precision(phase.precision, device), phase.accumulate, bulk)
     run = _begin(module, phase, compute)
     if state is not None:
         _go_on(run, state, accelerator, seed)
@@ -145,6 +148,7 @@ def train_steps(
         inputs = collate(batch, item.head, tokenizer, seed=seed + step)
         if trunk is not None:
             inputs |= with_states(inputs, batch, item.head, trunk)
+        compute.seed = (seed, step, accelerator.process_index)
         pending.append(_gradients_that_fit(item, _share_of(inputs, accelerator), compute, run))
         _update(run, rate, phase.max_gradient_norm)
         run.step = step + 1
@@ -173,11 +177,13 @@ def train_steps(
 
 @dataclass
 class _Compute:
-    """How a batch is computed; `parts` grows where memory runs out."""
+    """How a batch is computed; `parts` grows where memory runs out. `seed`: of the update's dropout, drawn in bulk."""
 
     device: torch.device
     precision: Precision
     parts: int
+    bulk_dropout: bool
+    seed: tuple[int, ...] = ()
     sums: GradientSums | None = None
 
 
@@ -417,7 +423,8 @@ def _gradients_that_fit(item: TrainingSet, share: _Share, compute: _Compute, run
     random = _random_state()
     while True:
         try:
-            return _gradients(item, share, compute, run.scaler)
+            with BulkDropout(compute.seed) if compute.bulk_dropout else nullcontext():
+                return _gradients(item, share, compute, run.scaler)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
