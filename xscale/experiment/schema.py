@@ -388,7 +388,16 @@ def phases(experiment: Experiment, arm: Arm | None = None) -> dict[str, Phase]:
             known = (
                 f"; known are: {', '.join(Phase.model_fields)}" if first["type"] == "extra_forbidden" else ""
             )
-            where = ".".join(map(str, ("training", name, *first["loc"])))
+            place = ("training", name)
+            if (
+                arm is not None
+                and name == "intermediate"
+                and first["loc"][:1]
+                and first["loc"][0] in arm.training
+            ):
+                own = [title for title, other in (experiment.arms or {}).items() if other is arm]
+                place = ("arms", own[0], "training") if own else place
+            where = ".".join(map(str, (*place, *first["loc"])))
             what = f"unknown field{known}" if known else explain_defect(defects)
             raise ValueError(f"{where}: {what}") from None
     return result
