@@ -388,7 +388,7 @@ def phases(experiment: Experiment, arm: Arm | None = None) -> dict[str, Phase]:
             known = (
                 f"; known are: {', '.join(Phase.model_fields)}" if first["type"] == "extra_forbidden" else ""
             )
-            place = ("training", name)
+            place: tuple[str, ...] = ("training", name)
             if (
                 arm is not None
                 and name == "intermediate"
