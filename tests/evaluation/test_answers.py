@@ -422,3 +422,17 @@ def test_a_new_hard_link_changes_nothing(
     assert evaluate_workspace([entry], {"xnli": (("en",), 4)}, "bundled", Workspace(tmp_path / "m.json")) == [
         "x"
     ]
+
+
+@pytest.mark.parametrize("argument", ["peft", "delta", "tokenizer", "lora_local_path"])
+def test_folders_that_arguments_name_count_by_their_content(tmp_path: Path, argument: str) -> None:
+    """A retrained adapter keeps no old result."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    entry = Entry(id="x", model="hf", model_args={"pretrained": "a/b", argument: str(folder)})
+    few = {"xcopa": (("en",), 3)}
+    keys = []
+    for name in ("adapter_model.safetensors", "config.json", "vocab.txt", "merges.txt", "spiece.model"):
+        (folder / name).write_text(name)
+        keys.append(json.dumps(result_key(entry, few, "bundled")))
+    assert len(set(keys)) == 5

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -273,3 +276,53 @@ def test_few_shot_examples_and_chat_templates(
     name = "more"
     evaluate(entry, tmp_path / "more", {"xcopa": (("et",), 9)})
     assert seen["more"][: len(seen["asked"])] == seen["asked"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "limit"), [(2, 4), (3, 20)], ids=["fewer parts than processes", "three"])
+def test_several_processes_give_what_one_gives(
+    causal_lm: Path, tmp_path: Path, count: int, limit: int
+) -> None:
+    """Each part once, whatever each process sees of the others' devices; and again after the journal of one was lost."""
+    entry = lm_entry(causal_lm, tmp_path, dtype="float32", batch_size=4)
+    selection = {"xcopa": (("et",), limit)}
+    expected = evaluate(entry, tmp_path / "one", selection)[1]
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"""
+import os, sys
+from pathlib import Path
+sys.path[:0] = [{str(Path(__file__).parents[2])!r}]
+from lm_eval.models.huggingface import HFLM
+from xscale.evaluation.sweep import evaluate_entries
+from xscale.manifest import Entry
+entry = Entry(**{entry.model_dump()!r})
+results = Path(sys.argv[1])
+real = HFLM.loglikelihood
+def ask(self, requests, **options):
+    if sys.argv[2] == "killed" and os.environ["RANK"] == "1":
+        os._exit(9)
+    return real(self, requests, **options)
+HFLM.loglikelihood = ask
+HFLM._rank, HFLM._world_size = 0, 1
+evaluate_entries([(entry, {selection!r})], "bundled", results / "m.json", results)
+"""
+    )
+
+    def launch(how: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
+        return subprocess.run(
+            [*command, str(program), str(tmp_path / "several"), how],
+            capture_output=True,
+            text=True,
+            timeout=280,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+
+    if count == 3:
+        assert launch("killed").returncode != 0
+        assert not (tmp_path / "several" / "lm" / PREDICTIONS).exists()
+    ended = launch("whole")
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert read_predictions(tmp_path / "several" / "lm" / PREDICTIONS).table.to_pylist() == expected

@@ -45,7 +45,7 @@ from xscale.evaluation.predictions import (
     write_predictions,
 )
 from xscale.evaluation.processes import is_first_process
-from xscale.files import write_text
+from xscale.files import sha256_of_folder, write_text
 from xscale.manifest import LOCAL_MODEL, Entry
 
 __all__ = ["AHEAD", "PARTIAL", "RESULTS", "Selection", "evaluate_entry", "is_current", "result_key"]
@@ -61,9 +61,19 @@ Known = Mapping[
 # one of these is there where a driver for CUDA or ROCm is (Linux, Windows' Linux)
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 RESULTS = "results.json"  # beside `predictions.parquet`; results-2.json beside predictions-2.parquet
+FOLDERS = ("peft", "delta", "tokenizer", "lora_local_path")  # arguments of lm_eval's models that may name one
 NO_OPTIONS: Mapping[str, Any] = {}
 # the parts of a key that an answer must share to count; the others say which documents
-SETTINGS = ("model", "model_args", "weights", "precision", "encoding_version", "evaluation", "lm_eval")
+SETTINGS = (
+    "model",
+    "model_args",
+    "weights",
+    "files",
+    "precision",
+    "encoding_version",
+    "evaluation",
+    "lm_eval",
+)
 
 
 def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any]:
@@ -87,6 +97,7 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
             k: v for k, v in sorted(entry.model_args.items()) if k != "pretrained" or entry.sha256 is None
         },
         "weights": entry.sha256 or str(entry.model_args.get("revision", "main")),
+        "files": _files(entry),
         "precision": _precision(entry) if encoder else None,  # of others it is what their arguments say
         "encoding_version": ENCODING_VERSION if encoder else None,
         "evaluation": {} if entry.evaluation is None else entry.evaluation.model_dump(exclude_defaults=True),
@@ -113,6 +124,16 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
         "lm_eval": version("lm_eval"),
     }
     return dict(json.loads(json.dumps(key)))
+
+
+def _files(entry: Entry) -> dict[str, str]:
+    """SHA-256 of the folders that other arguments than `pretrained` name: adapters, deltas, tokenizers."""
+    found = {}
+    for name in FOLDERS:
+        value = entry.model_args.get(name)
+        if isinstance(value, str) and Path(value).expanduser().is_dir():
+            found[name] = sha256_of_folder(Path(value).expanduser())
+    return found
 
 
 def _precision(entry: Entry) -> str:
@@ -165,7 +186,7 @@ def results_of(predictions: Path) -> Path:
 
 def completed(info: dict[str, Any], results: Path) -> dict[str, Any]:
     """Of files of xscale 0.1, what they do not say of themselves: the precision is in lm_eval's results beside them."""
-    info = {"encoding_version": 1, "evaluation": {}} | info
+    info = {"encoding_version": 1, "evaluation": {}, "files": {}} | info
     if "precision" not in info:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             dtype = str(json.loads(results.read_text(encoding="utf-8"))["config"]["model_dtype"])
