@@ -20,6 +20,7 @@ from transformers import (
 from harness_tasks.rows import Options, build_documents
 from xscale.errors import UserError
 from xscale.evaluation.answers import evaluate_entry
+from xscale.evaluation.batches import Section
 from xscale.evaluation.encoder_lm import EncoderLM
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.manifest import Entry
@@ -240,3 +241,12 @@ def test_precision_is_checked(checkpoint: Path) -> None:
     for wrong in ("bf16", "fp8"):
         with pytest.raises(UserError, match="precision"):
             EncoderLM(str(checkpoint), device="cpu", precision=wrong)
+
+
+def test_choices_that_are_one_text_to_the_tokenizer_are_an_exact_tie(checkpoint: Path) -> None:
+    """Whatever batches they are in; the first one is then the prediction."""
+    document = {"target": "xcopa", "language": "en", "premise": "a", "question": "effect", "label": 1}
+    documents = [{**document, "choice1": text, "choice2": text} for text in ("q", "q q q", "z " * 9)]
+    model = EncoderLM(str(checkpoint), device="cpu", tokens_a_batch=1)
+    (scores,) = model.answers("xcopa", [Section(documents, range(3))])
+    assert all(row[0] == row[1] for row in scores.values()) and len(scores) == 3

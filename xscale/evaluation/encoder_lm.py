@@ -235,7 +235,8 @@ class EncoderLM(LM):
         waiting: list[tuple[int, torch.Tensor]] = []  # a GPU works on the next batch while one is fetched
         with (
             progress(f"evaluate {self.description}: {work.head.target}", total) as advance,
-            torch.inference_mode(),
+            torch.no_grad(),  # inference_mode would cast the weights anew in every pass
+            autocast(self._device, self.precision),
         ):
             for number in [*todo, None]:
                 if number is not None:
@@ -328,6 +329,12 @@ class Work:
             logits[self.plan[number]] = scores[self.names[number]].reshape(-1, columns)
         of_document = len(self.needed) // max(1, len(self.places))  # texts of one document
         first = np.array([text for _, _, text in self.places], dtype=np.int64)
+        for text in (
+            first.tolist() if of_document > 1 else ()
+        ):  # one text to the tokenizer, one score: an exact tie
+            seen: dict[tuple[bytes, ...], int] = {}
+            for choice in range(text, text + of_document):
+                logits[choice] = logits[seen.setdefault(self.tokens.content(np.array([choice])), choice)]
         rows = logits[first[:, None] + np.arange(of_document)].reshape(len(first), -1)
         # in float64, so that rounding to float32 gives the same bits however many rows there are
         shifted = rows - rows.max(axis=1, keepdims=True, initial=-np.inf)
@@ -557,7 +564,8 @@ def _slices(batch: Batch, rows: int) -> Iterator[Batch]:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    signs = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def _unloadable(folder: Path, error: Exception | str) -> UserError:
