@@ -214,3 +214,24 @@ def test_a_part_of_an_experiment(base: Path, tmp_path: Path) -> None:
     code, _, err = run(tmp_path, base, "--arm", "rte")
     assert code == 2 and "--arm: tiny has no arm 'rte'; it has: bundled_nli" in " ".join(err.split())
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_arms_from_the_file_to_the_board(base: Path, tmp_path: Path) -> None:
+    """Two arms, one baseline: entries, arms and curves; a second run has nothing to do."""
+    path, manifest = write_experiment(tmp_path, base), tmp_path / "checkpoints_manifest.json"
+    arms = "arms:\n  nli: {intermediate: bundled_nli}\n  fast: {intermediate: bundled_nli, training: {learning_rate: 0.01}}"
+    text = path.read_text().replace("intermediate: bundled_nli", arms, 1).replace("[0, 32, 64]", "[0, 32]")
+    path.write_text(text)
+    code, out, err = run(tmp_path, base)
+    assert code == 0, err
+    entries = read_manifest(manifest).entries
+    assert [(entry.id, entry.arm, entry.baseline) for entry in entries] == [
+        ("tiny-0-seed1", None, None),
+        ("tiny-nli-32-seed1", "nli", "tiny-0-seed1"),
+        ("tiny-fast-32-seed1", "fast", "tiny-0-seed1"),
+    ]
+    code, out, err = call("board", "--arms", "--manifest", manifest)
+    assert code == 0, err
+    assert "nli" in out and "fast" in out
+    code, out, err = run(tmp_path, base, "--dry-run")
+    assert code == 0 and "nothing is left to do" in out
