@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from harness_tasks.parsing import read_json
 from harness_tasks.sources import DataError, read_rows
 from harness_tasks.subsets.membership import shipped
 from harness_tasks.targets import get_target
@@ -48,7 +48,7 @@ def measured(workspace: Workspace, base: str) -> Throughput:
     seen: set[int] = set()
     for record_file in sorted(workspace.checkpoints.glob("[!.]*/recipe.json")):
         try:
-            record = json.loads(record_file.read_text(encoding="utf-8"))
+            record = read_json(record_file)
             if record["recipe"]["base"] != base:
                 continue
             phases = record["recipe"]["phases"]
@@ -60,7 +60,7 @@ def measured(workspace: Workspace, base: str) -> Throughput:
             if predictions.is_file() and folder.name in took:
                 evaluation_seconds += took[folder.name]
                 documents += pq.read_metadata(predictions).num_rows
-        except (OSError, ValueError, KeyError, TypeError):
+        except (UserError, OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
             continue  # damaged: `xscale check` names it
     return Throughput(
         examples / seconds if seconds else None,

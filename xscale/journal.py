@@ -19,6 +19,7 @@ MAX_LOG = 2**30  # bytes
 
 SECRET_NAME = re.compile(r"token|key|secret|password|credential", re.IGNORECASE)
 _TEXTS = ("kind", "id", "experiment", "what", "command", "problem", "part", "unit")
+_NEEDED = {"planned": ("experiment", "recipes"), "progress": ("what", "done", "total")}
 _AMOUNTS, _MOST = ("done", "total", "seconds"), 1e12
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MIN_SECRET = 6  # characters; shorter values are words that occur anyway
@@ -71,10 +72,11 @@ def read_events(journal: Path) -> list[dict[str, Any]]:
 
 
 def _is_ours(event: dict[str, Any]) -> bool:
-    """Whether the fields are of the kinds that we write."""
+    """Whether the fields are there and of the kinds that we write."""
     recipes = event.get("recipes", [])
     return (
-        all(isinstance(event.get(name, ""), str) for name in _TEXTS)
+        all(name in event for name in _NEEDED.get(event["event"], ()))
+        and all(isinstance(event.get(name, ""), str) for name in _TEXTS)
         and all(_is_amount(event.get(name, 0)) for name in _AMOUNTS)
         and isinstance(recipes, list)
         and all(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from harness_tasks.parsing import read_json
+from xscale.errors import UserError
 from xscale.evaluation.predictions import PREDICTIONS
 from xscale.journal import journal_of, read_events
 from xscale.locks import is_taken
@@ -145,9 +146,9 @@ def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
 def _collapsed(workspace: Workspace, identifier: str) -> list[str]:
     """Targets whose training collapsed, as the checkpoint's record says."""
     try:
-        record = json.loads((workspace.checkpoints / identifier / "recipe.json").read_text(encoding="utf-8"))
+        record = read_json(workspace.checkpoints / identifier / "recipe.json")
         return [target for target, looks in record["development"].items() if looks["collapsed"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, LookupError, TypeError, AttributeError):
         return []
 
 

@@ -133,7 +133,7 @@ def _load(entry: Entry, path: Path) -> Result:
     try:
         stored = read_predictions(path)
         scores = scores_of(stored)
-    except (UserError, ValueError, KeyError, TypeError) as error:
+    except (UserError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         return Result(
             entry,
             "damaged",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +22,10 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
+from harness_tasks.parsing import read_json
 from harness_tasks.rows import Options, build_documents
 from xscale.base_models import base_content
+from xscale.errors import UserError
 from xscale.experiment import LoRA, Phase, Recipe
 from xscale.files import refuse_link
 from xscale.locks import is_taken
@@ -36,6 +39,7 @@ from xscale.training.samples import (
     texts_sample,
 )
 
+_PART, _DIGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*"), re.compile(r"[0-9a-f]{64}")  # they become paths
 UNITS, UNIT, MODEL = ".units", "unit.json", "model"
 CAUSAL, ENCODER = "model", "encoder"  # parts of a checkpoint; the others are named after targets
 
@@ -244,12 +248,17 @@ def link_unit(store: Path, digest: str, folder: Path) -> None:
 
 
 def checkpoint_record(folder: Path) -> dict[str, Any] | None:
-    """A checkpoint's recipe.json; None where there is none that can be read."""
+    """A checkpoint's recipe.json; None where there is none that can be read, or its units are not named as ours are."""
     try:
-        record = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(folder / "recipe.json")
+    except UserError:
         return None
-    return record if isinstance(record, dict) else None
+    units = record.get("units", {})
+    ours = isinstance(units, dict) and all(
+        _PART.fullmatch(part) and isinstance(digest, str) and _DIGEST.fullmatch(digest)
+        for part, digest in units.items()
+    )
+    return record if ours else None
 
 
 def linked_units(checkpoints: Path) -> set[str]:
