@@ -52,8 +52,13 @@ def arms_figure(table: Arms) -> Figure:
             panels[0].set_title(f"Change of {subset_name(table.subset)} accuracy by N")
             if len(arms) > 1:
                 figure.legend(loc="outside lower left", ncols=min(3, len(arms)), fontsize=8)
-        figure.supylabel("points over the baseline", fontsize=9)
-        figure.supxlabel("intermediate-task examples (log scale)", fontsize=9)
+        labels = "points over the baseline", "intermediate-task examples (log scale)"
+        if multiples:
+            figure.supylabel(labels[0], fontsize=9)
+            figure.supxlabel(labels[1], fontsize=9)
+        else:  # inside the axes' own room, above the legend
+            panels[0].set_ylabel(labels[0])
+            panels[0].set_xlabel(labels[1])
     return figure
 
 
