@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from xscale.evaluation.batches import Section
 from xscale.evaluation.models import build_model, load_tasks
 from xscale.evaluation.processes import several_processes, wait_for_all_processes
 from xscale.manifest import LOCAL_MODEL, Entry
+from xscale.progress import say
 
 Todo = Sequence[tuple[Entry, Selection]]
 
@@ -54,6 +57,8 @@ def evaluate_entries(
         ahead = _load_ahead(loader, todo, 0, manifest, ready)
         for target, (languages, _) in (todo[0][1] if todo else {}).items():
             load_tasks(target, tuple(languages), source)  # while the first one's weights load
+        if not several:
+            _say_what_idles()
         for number, (entry, chosen) in enumerate(todo):
             waiting, ahead = ahead, None
             try:
@@ -74,6 +79,15 @@ def evaluate_entries(
     if failures is None and problems:
         raise next(iter(problems.values()))
     return done
+
+
+@cache
+def _say_what_idles() -> None:
+    """Once: that one process uses one of several GPUs."""
+    if "torch" in sys.modules and (others := sys.modules["torch"].cuda.device_count() - 1) > 0:
+        say(
+            f"{others} more GPUs are there: `accelerate launch --num_processes {others + 1} --no_python xscale eval` uses all"
+        )
 
 
 def _load_ahead(
