@@ -3,9 +3,11 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from tiny_model import call, make_base, write_experiment
 
 from xscale import files
 from xscale.base_models import resolve_base
@@ -222,3 +224,25 @@ def test_score_files_are_our_own(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="link"):
         Journal(place / "thesis", "key")
     assert (tmp_path / "thesis").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda base: (base / "model.safetensors").write_bytes(b"\0" * 50), "is damaged"),
+        (lambda base: (base / "model.safetensors").unlink(), "no safetensors"),
+        (lambda base: None, "no mask token"),
+    ],
+)
+def test_a_base_that_cannot_be_used_is_found_before_anything_is_written(
+    tmp_path: Path, damage: Any, said: str
+) -> None:
+    damage(make_base(tmp_path / "base"))
+    (tmp_path / "de.txt").write_text("eins zwei\n" * 50, encoding="utf-8")
+    path = write_experiment(tmp_path, tmp_path / "base", sizes="[0, 32, 64]")
+    path.write_text(path.read_text() + f"masked_lm: {{texts: {tmp_path}}}\n", encoding="utf-8")
+    code, _, errors = call("run", path, "--manifest", tmp_path / "w" / "m.json")
+    assert code == 2 and said in errors.splitlines()[-1], errors
+    assert not (tmp_path / "w").exists() or not [
+        p for p in (tmp_path / "w").rglob("*") if p.suffix != ".lock"
+    ]

@@ -27,6 +27,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -355,7 +356,12 @@ def check_base(recipe: Recipe) -> None:
 def _check_base_once(folder: str, base: str, heads: tuple[Head, ...], freeze_layers: int, lora: bool) -> None:
     if lora and importlib.util.find_spec("peft") is None:
         raise UserError('lora: peft is not installed; pip install "xscale[lora]"')
-    load_tokenizer(folder, base)
+    tokenizer = load_tokenizer(folder, base)
+    if "masked_lm" in heads and tokenizer.mask_token_id is None:
+        raise UserError(
+            f"base {base!r}: its tokenizer has no mask token, which masked_lm needs; choose another base"
+        )
+    _check_weights(Path(folder), base)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     for head in heads:
         if not has_head(config, head):
@@ -366,6 +372,18 @@ def _check_base_once(folder: str, base: str, heads: tuple[Head, ...], freeze_lay
     layers = getattr(config, "num_hidden_layers", None)
     if layers is not None and freeze_layers > layers:
         raise UserError(f"freeze_layers: {freeze_layers} layers to freeze, {base!r} has {layers}")
+
+
+def _check_weights(folder: Path, base: str) -> None:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"base {base!r}: no safetensors in {folder}; check the path")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as weights:
+                weights.keys()
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"base {base!r}: {file.name} is damaged ({error}); get it again") from None
 
 
 def load_tokenizer(pretrained: str, base: str | None = None) -> PreTrainedTokenizerBase:

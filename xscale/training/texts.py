@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness_tasks.sources import DataError, read_rows
+from harness_tasks.parsing import read_bytes
+from harness_tasks.sources import MAX_BYTES, DataError, read_rows
 from harness_tasks.targets import languages as known_languages
 from xscale.errors import UserError
 from xscale.experiment import MaskedLM
@@ -38,7 +39,11 @@ def _by_language(masked_lm: MaskedLM, source: str) -> list[tuple[str, list[str]]
             return [
                 (
                     file.stem,
-                    [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()],
+                    [
+                        line.strip()
+                        for line in read_bytes(file, MAX_BYTES).decode("utf-8").splitlines()
+                        if line.strip()
+                    ],
                 )
                 for file in files
             ]
