@@ -92,6 +92,8 @@ def test_two_arms_with_their_seeds() -> None:
     )
     with pytest.raises(UserError, match="no arm 'qqp'.*mnli, rte, hellaswag"):
         compare_arms([bootstrap], 1024, "qqp", "mnli", Question())
+    with pytest.raises(UserError, match="twice"):
+        compare_arms([bootstrap], 1024, "rte", "rte", Question())
     with pytest.raises(UserError, match="no size 5; it has: 0, 64, 1024"):
         compare_arms([bootstrap], 5, "rte", "mnli", Question())
 

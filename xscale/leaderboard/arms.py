@@ -198,7 +198,10 @@ def render_arms(found: Sequence[Arms], format: str = "simple", width: int = 80) 
         return text_line("No arms to show: no ladder of two sizes or more has results.", format) + "\n"
     blocks = []
     for item in found:
-        caption = visible(item.title) + f": delta of {subset_name(item.subset)} accuracy to the baseline"
+        caption = (
+            visible(item.title)
+            + f": delta to the baseline on {'all' if item.subset == 'all' else subset_name(item.subset)} rows"
+        )
         blocks.append(f"**{caption}**" if format == "github" else text_block(caption, format, width))
         blocks += _grids(item, format, width)
     counts = sorted({c.delta.seeds for a in found for row in a.cells.values() for c in row.values()})
@@ -275,6 +278,8 @@ def compare_arms(
     The difference on the question's subset is tested, corrected by Holm over the targets; other subsets have
     intervals. Raises `UserError` for an arm or size that is not there.
     """
+    if first == second:
+        raise UserError(f"nothing to compare: {first!r} twice")
     found: list[ArmComparison] = []
     known: dict[str, set[int]] = {}
     for bootstrap in bootstraps:
