@@ -30,7 +30,7 @@ def make_checkpoint(folder: Path, base: Path, seed: int = 1) -> Path:
             pairs = [(document["premise"], document["hypothesis"]) for document in documents]
             with torch.no_grad():
                 logits = model.eval()(**tokenizer(pairs, padding=True, return_tensors="pt")).logits
-                model.classifier.bias -= logits.mean(0)
+                getattr(model.classifier, "out_proj", model.classifier).bias -= logits.mean(0)
         model.save_pretrained(folder / target)
         tokenizer.save_pretrained(folder / target)
     return folder
