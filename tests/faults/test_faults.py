@@ -237,7 +237,13 @@ def test_predictions_are_cut_short(copy: Path, finished: tuple[Path, float]) -> 
     code, said = harness.run(copy)
     assert code == 0, said
     assert harness.table(copy) == harness.table(finished[0])
+    kept = harness.findings(
+        copy
+    )  # the damaged file is not thrown away: it stands beside the new one until --fix
+    assert len(kept) == 1 and "predictions-2.parquet" in kept[0]
+    harness.findings(copy, "--fix")
     assert harness.findings(copy) == []
+    assert harness.table(copy) == harness.table(finished[0])
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.8])
