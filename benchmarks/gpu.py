@@ -22,7 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForSequenceClassification
+from transformers import (
+    AutoTokenizer,
+    XLMRobertaConfig,
+    XLMRobertaForMultipleChoice,
+    XLMRobertaForSequenceClassification,
+)
 
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.targets import get_target, targets
@@ -351,7 +356,8 @@ class Bench:
         for head in heads:
             labels = get_target(head).answers if head == "xnli" else ("score",)
             torch.manual_seed(0)
-            model = XLMRobertaForSequenceClassification(
+            kind = XLMRobertaForSequenceClassification if head == "xnli" else XLMRobertaForMultipleChoice
+            model = kind(
                 XLMRobertaConfig(
                     vocab_size=words, hidden_size=width, num_hidden_layers=layers, num_attention_heads=attention_heads,
                     intermediate_size=4 * width, max_position_embeddings=514, type_vocab_size=1, initializer_range=std,

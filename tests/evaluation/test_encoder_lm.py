@@ -238,7 +238,7 @@ def test_lm_evals_default_device_is_the_cpu_where_there_is_no_other(
 
 def test_precision_is_checked(checkpoint: Path) -> None:
     assert EncoderLM(str(checkpoint), device="cpu").precision == "fp32"
-    for wrong in ("bf16", "fp8"):
+    for wrong in ("fp16", "fp8"):
         with pytest.raises(UserError, match="precision"):
             EncoderLM(str(checkpoint), device="cpu", precision=wrong)
 
@@ -250,3 +250,13 @@ def test_choices_that_are_one_text_to_the_tokenizer_are_an_exact_tie(checkpoint:
     model = EncoderLM(str(checkpoint), device="cpu", tokens_a_batch=1)
     (scores,) = model.answers("xcopa", [Section(documents, range(3))])
     assert all(row[0] == row[1] for row in scores.values()) and len(scores) == 3
+
+
+def test_bf16_on_a_cpu_is_used_when_asked_for_and_recorded(checkpoint: Path, tmp_path: Path) -> None:
+    _, rows = evaluate(checkpoint, tmp_path / "bf16", precision="bf16", device="cpu")
+    _, exact = evaluate(checkpoint, tmp_path / "fp32", device="cpu")
+    assert read_predictions(tmp_path / "bf16" / "m" / PREDICTIONS).info["precision"] == "bf16"
+    differences = [abs(a["logprobs"][0] - b["logprobs"][0]) for a, b in zip(rows, exact, strict=True)]
+    assert 0 < max(differences) < 0.3
+    with pytest.raises(UserError, match="fp16 is for CUDA"):
+        evaluate(checkpoint, tmp_path / "fp16", precision="fp16", device="cpu")

@@ -68,7 +68,7 @@ class EncoderLM(LM):
             runs out.
         batch_size, max_batch_size: taken for lm_eval's sake; batches are made by tokens.
         device: a torch device; CUDA when there is one unless given.
-        precision: fp32, bf16 or fp16 (autocast, on CUDA only) or auto (default): on CUDA devices bf16 where they have
+        precision: fp32, bf16 (autocast), fp16 (autocast, on CUDA only) or auto (default): on CUDA devices bf16 where they have
             units for it, else fp16; fp32 on others.
         label (optional): `label=0:entailment;1:neutral;2:contradiction` for checkpoints whose config has no names.
 
@@ -553,8 +553,8 @@ def _max_length(folder: Path, config: PretrainedConfig) -> int:
 
 
 def _precision(asked: str, device: torch.device) -> Precision:
-    if asked in ("bf16", "fp16") and device.type != "cuda":
-        raise UserError(f"model xscale: precision {asked} is for CUDA devices; leave it out on others")
+    if asked == "fp16" and device.type != "cuda":
+        raise UserError("model xscale: precision fp16 is for CUDA devices; leave it out on others")
     return effective_precision(asked, device, cpu_units=False)
 
 
