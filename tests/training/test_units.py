@@ -445,9 +445,15 @@ def test_a_taken_unit_is_left_to_the_other_run_and_the_rest_is_done(
     recipes = plan(experiment(base), "bundled")
     store = work.checkpoints / ".units"
     store.mkdir(parents=True)
-    taken = FileLock(units.lock_of(store, digests_of(recipes[0], fp32)["xnli"]), thread_local=False)
-    taken.acquire()
-    threading.Timer(0.5, lambda: (_until(lambda: len(counted.parts) == 4), taken.release())).start()
+    lock, held = units.lock_of(store, digests_of(recipes[0], fp32)["xnli"]), threading.Event()
+
+    def other_run() -> None:  # a thread of its own: filelock refuses to let one wait for itself
+        with FileLock(lock):
+            held.set()
+            _until(lambda: len(counted.parts) == 4)
+
+    threading.Thread(target=other_run).start()
+    assert held.wait(60)
     train(recipes, work)
     assert counted.taken() == [
         "which-nli-32-seed1 encoder",
