@@ -25,12 +25,11 @@ from xscale.errors import UserError
 from xscale.evaluation.answers import PARTIAL, SETTINGS, Selection, completed, result_key, results_of
 from xscale.evaluation.models import build_model, load_tasks
 from xscale.evaluation.predictions import PREDICTIONS, Predictions, prediction_files, read_predictions
-from xscale.files import HALF_WRITTEN, REPLACED, restore, sha256_of_folder
+from xscale.files import HALF_WRITTEN, REPLACED, SET_ASIDE, move_aside, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
 from xscale.progress import say
 from xscale.workspace import Workspace, is_dropped
 
-SET_ASIDE = ".set-aside"  # below results/: what --fix took away
 # of a log-probability of one text that is computed again in batches of other widths, by the recorded precision
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "bf16": 1e-1}
 _SHARE_OF_ROWS = 0.01
@@ -326,25 +325,12 @@ def _set_aside_result(results: Path, path: Path, why: str) -> None:
         return
     for part in (results_of(path), path):
         if part.exists():
-            place = results.parent / SET_ASIDE / results.name / part.name
-            number = 1
-            while place.exists():
-                number += 1
-                place = place.with_name(f"{part.stem}.{number}{part.suffix}")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(part, place)
+            move_aside(part, results.parent / SET_ASIDE / results.name / part.name)
     say(f"{why}; moved to {results.parent / SET_ASIDE / results.name}")
 
 
 def _set_aside(results: Path, why: str) -> None:
-    target = results.parent / SET_ASIDE / results.name
-    number = 1
-    while target.exists():
-        number += 1
-        target = target.with_name(f"{results.name}.{number}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(results, target)
-    say(f"{why}; moved to {target}")
+    say(f"{why}; moved to {move_aside(results, results.parent / SET_ASIDE / results.name)}")
 
 
 def _orphans(folder: Path, known: set[str]) -> list[Path]:

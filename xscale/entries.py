@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from xscale.errors import UserError
+from xscale.files import SET_ASIDE, move_aside
 from xscale.hub import is_repository
 from xscale.manifest import Entry, change_manifest, check_id, make_entry
 from xscale.workspace import Workspace
 
-SET_ASIDE = ".set-aside"  # below results/: what is kept of entries that went
 FIELDS = {"size": r"\d+", "seed": r"\d+", "arm": r"[A-Za-z0-9._+-]+"}  # what a pattern may ask for
 COLUMNS = ("id", "model", "model_args", "pretrained", "base", "intermediate", "size", "seed", "arm", "note")
 _MAX_ROWS = 100_000
@@ -43,7 +43,8 @@ def remove_entries(workspace: Workspace, ids: Sequence[str]) -> list[str]:
     for name in dict.fromkeys(ids):
         results = workspace.results / name
         if results.is_dir() and not results.is_symlink():
-            kept.append(f"results of {name}: moved to {_set_aside(results)}")
+            place = move_aside(results, workspace.results / SET_ASIDE / name)
+            kept.append(f"results of {name}: moved to {place}")
         checkpoint = workspace.checkpoints / name
         if checkpoint.is_dir():
             kept.append(f"checkpoint of {name}: still in {checkpoint}; delete it if it is not needed")
@@ -236,14 +237,3 @@ def _all_there(ids: Sequence[str], present: Sequence[Entry], workspace: Workspac
     for name in ids:
         if name not in known:
             raise UserError(f"{workspace.manifest}: no entry {name!r}; `xscale ls` lists them")
-
-
-def _set_aside(results: Path) -> Path:
-    target = results.parent / SET_ASIDE / results.name
-    number = 1
-    while os.path.lexists(target):
-        number += 1
-        target = target.with_name(f"{results.name}.{number}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(results, target)
-    return target

@@ -17,6 +17,7 @@ from xscale.errors import UserError
 
 # endings of what is written but not there yet, and of what is about to be replaced: nobody else's files are called so
 HALF_WRITTEN, REPLACED = ".xscale-part", ".xscale-old"
+SET_ASIDE = ".set-aside"  # below results/ and checkpoints/: what commands took away, since they delete nothing of a user's
 _MAX_FILES = 100_000
 # the last one is torch's, which does not pass the system's reason on
 _SIGNS_OF_A_FULL_DISK = ("No space left", "File too large", "PytorchStreamWriter")
@@ -105,6 +106,18 @@ def restore(path: Path) -> bool:
         return False
     os.replace(old, path)
     return True
+
+
+def move_aside(path: Path, place: Path) -> Path:
+    """Move a file or folder to `place`, or beside it under the first number that is free; returns where it is now."""
+    stem, suffix = (place.name, "") if path.is_dir() else (place.stem, place.suffix)
+    target, number = place, 1
+    while os.path.lexists(target):
+        number += 1
+        target = place.with_name(f"{stem}.{number}{suffix}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(path, target)
+    return target
 
 
 def refuse_link(path: Path) -> None:
