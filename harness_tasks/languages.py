@@ -3,7 +3,7 @@
 Sources of the columns:
 
 * ``iso639_3``, ``name``: the ISO 639-3 code that ISO 639-1 gives the language (for Arabic, Chinese, Estonian,
-  Quechua and Swahili a macrolanguage), https://iso639-3.sil.org
+  Malay, Persian, Quechua and Swahili a macrolanguage), https://iso639-3.sil.org
 * ``script``: the script of the published files (checked by ``python -m harness_tasks.audit``), names of ISO
   15924
 * ``family``: top-level family of Glottolog 5 (https://glottolog.org), except that Haitian, which Glottolog

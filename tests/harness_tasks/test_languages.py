@@ -30,6 +30,19 @@ def test_sizes_of_cc100():
     assert LANGUAGES["en"].cc100_gib == 300.8
     assert LANGUAGES["sw"].cc100_gib == 1.6
     assert LANGUAGES["vi"].cc100_gib == 137.3
+    sizes = {
+        "af": 1.3,
+        "fa": 111.6,
+        "fi": 54.3,
+        "he": 31.6,
+        "hu": 58.4,
+        "jv": 0.2,
+        "ka": 9.1,
+        "kk": 6.4,
+        "ms": 8.5,
+    }
+    sizes |= {"nl": 29.3, "pt": 49.1, "tl": 3.1, "yo": 0, "yor": 0}  # Tagalog is called Filipino there
+    assert {code: LANGUAGES[code].cc100_gib for code in sizes} == sizes
 
 
 def test_groups_of_each_axis_are_a_partition():

@@ -26,6 +26,8 @@ SIZES = {
     "squad": 87_599,
     "hellaswag": 39_905,
     "ccg": 38_015,
+    "udpos": 21_253,
+    "panx": 20_000,
     "cosmos_qa": 25_262,
     "commonsense_qa": 9_741,
     "rte": 2_490,
@@ -209,6 +211,8 @@ def test_translations_are_read_from_the_languages_config() -> None:
     assert training_task("mnli@de").parts == (Part("facebook/xnli", "de", "train"),)
     assert training_task("social_iqa@sw").parts == (Part("lighteval/siqa", "sw", "train"),)
     assert training_task("squad@th").parts == (Part("rajpurkar/squad", "plain_text.th", "train"),)
+    assert training_task("udpos@tl").parts == (Part("google/xtreme", "udpos.Tagalog", "train"),)
+    assert training_task("panx@tl").parts == (Part("google/xtreme", "PAN-X.tl", "train"),)
     assert training_task("mnli@de").family == "mnli"
     with pytest.raises(UserError, match="unknown language"):
         training_task("mnli@xx")
@@ -234,8 +238,14 @@ def test_spans_and_tags_are_at_the_right_tokens(base: Path, tmp_path: Path) -> N
     for number, tokens in enumerate(contexts[:-1]):  # the last is the other row's
         assert tokens == text[16 * number :][: len(tokens)]  # windows begin a third of 48 apart
 
-    file = write_rows(tmp_path / "tags.jsonl", OWN_ROWS["token_classification"])
+    rows = [
+        {"tokens": ["the old", "dog", " "], "tags": ["D", "N", "V"]},
+        *OWN_ROWS["token_classification"][1:],
+    ]
+    file = write_rows(tmp_path / "tags.jsonl", rows)
     loaded = load_examples(training_task("t", {"t": OwnTask(file=file, head="token_classification")}), None)
     (first, _) = encode(tokenizer, loaded.examples, "token_classification", 48)
     assert isinstance(first.target, list) and len(first.target) == len(first.ids[0])
     assert [label for label in first.target if label != IGNORED] == [0, 1, 2]
+    ids = tokenizer("the old dog _", add_special_tokens=False)["input_ids"]
+    assert first.ids[0][1:-1] == ids and first.target[1:5] == [0, IGNORED, 1, 2]

@@ -1,0 +1,48 @@
+"""Tags of words: their names, and scores whose sums over sentences give the figure of a whole test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness_tasks.errors import UserError
+
+# Universal Dependencies' parts of speech (https://universaldependencies.org/u/pos), in the order of the hub's numbers
+UD_TAGS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
+# WikiAnn's entities (Pan et al. 2017) in BIO, in the order of the hub's numbers
+NER_TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+
+
+def words_text(words: Sequence[str]) -> str:
+    """A sentence's words in one text that ``split(" ")`` takes apart again: white space within a word (Vietnamese has it)
+    becomes a no-break space, which tokenizers treat as a space; a word of nothing but white space becomes ``_``."""
+    return " ".join("\u00a0".join(word.split()) or "_" for word in words)
+
+
+def word_accuracy(gold: Sequence[str], predicted: Sequence[str]) -> tuple[float, float, bool]:
+    """Words of one sentence with the right tag, its words, and whether all are right.
+
+    Raises ValueError unless there is one predicted tag for each word.
+    """
+    right = sum(mine == tag for tag, mine in zip(gold, predicted, strict=True))
+    return float(right), float(len(gold)), right == len(gold)
+
+
+def span_f1(gold: Sequence[str], predicted: Sequence[str]) -> tuple[float, float, bool]:
+    """Numerator and denominator of span F1 of one sentence, and whether its spans are just the gold ones.
+
+    They are 2 x TP and predicted + gold spans: the ratio of their sums over sentences is seqeval's micro-averaged F1
+    (a span is right where its type, first and last word are), which reads tags that are no proper BIO as CoNLL's script
+    does. A sentence without any span adds 0 to both.
+
+    Raises ValueError unless there is one predicted tag for each word, `UserError` where seqeval is not installed.
+    """
+    if len(gold) != len(predicted):
+        raise ValueError(f"{len(predicted)} tags for {len(gold)} words")
+    try:
+        from seqeval.metrics.sequence_labeling import get_entities
+    except ImportError:
+        raise UserError(
+            "spans are scored by seqeval, which is not installed: pip install 'xscale[xtreme]'"
+        ) from None
+    right, found = set(get_entities(list(gold))), set(get_entities(list(predicted)))
+    return 2.0 * len(right & found), float(len(right) + len(found)), right == found
