@@ -347,18 +347,20 @@ def run(
     *,
     arms: Sequence[str] = (),
     sizes: Sequence[int] = (),
+    command: str | None = None,
 ) -> list[Entry]:
     """All of it: train the arms, register them, evaluate them. Returns the experiment's entries of the manifest.
 
     `executor` does the training and evaluation elsewhere (`xscale.executors.jobs`); without one they are done here, in order.
-    `arms` and `sizes` ask for a part, with its baselines.
+    `arms` and `sizes` ask for a part, with its baselines. `command` is noted as what goes on with the run, in place of this
+    process's own.
     """
     source = experiment_source(experiment, data)
     recipes = plan(experiment, source, arms, sizes)
     present = {entry.id for entry in read_manifest_or_empty(workspace.manifest).entries}
     refuse_foreign(recipes, present, workspace)
     if executor is not None:
-        _note_plan(experiment, recipes, workspace)
+        _note_plan(experiment, recipes, workspace, command)
         executor(recipes, selection(experiment), source, workspace)
         return registered(recipes, workspace)
     chosen = selection(experiment)
@@ -369,7 +371,7 @@ def run(
     noted = False
     for batch in batches:
         try:
-            note = None if noted else lambda: _note_plan(experiment, recipes, workspace)
+            note = None if noted else lambda: _note_plan(experiment, recipes, workspace, command)
             train(batch, workspace, keep=experiment.keep, on_checked=note, again=again)
         except JobsFailed as error:
             failed.append(error)  # what could be trained is evaluated first
@@ -407,7 +409,9 @@ def drop_if_evaluated(recipe: Recipe, chosen: Selection, source: str, workspace:
             drop_weights(workspace.checkpoints / recipe.id)
 
 
-def _note_plan(experiment: Experiment, recipes: Sequence[Recipe], workspace: Workspace) -> None:
+def _note_plan(
+    experiment: Experiment, recipes: Sequence[Recipe], workspace: Workspace, command: str | None
+) -> None:
     journal = journal_of(workspace.manifest)
     plan_of: dict[str, Any] = {
         "experiment": experiment.name,
@@ -422,7 +426,7 @@ def _note_plan(experiment: Experiment, recipes: Sequence[Recipe], workspace: Wor
     }
     plan_of["question"] = question
     if not known or any(known[-1].get(name) != plan_of[name] for name in ("recipes", "question")):
-        write_event(journal, "planned", **plan_of, command=shlex.join(["xscale", *sys.argv[1:]]))
+        write_event(journal, "planned", **plan_of, command=command or shlex.join(["xscale", *sys.argv[1:]]))
 
 
 def work_left(

@@ -522,14 +522,16 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
+def records(board: Board) -> list[dict[str, Any]]:
+    """One dict a checkpoint and table, then one an entry without result: shares; every subset with its interval, rows and
+    commonest label."""
+    lines = [_flat(table, row) for table in board.tables for row in table.rows]
+    lines += [{"id": identity, "status": status, "why": why} for identity, status, why in board.unavailable]
+    return lines
+
+
 def _csv(board: Board) -> str:
-    """One line a checkpoint and table; shares; every subset with its interval, rows and commonest label."""
-    lines: list[dict[str, Any]] = []
-    for table in board.tables:
-        for row in table.rows:
-            lines.append(_flat(table, row))
-    for identity, status, why in board.unavailable:
-        lines.append({"id": identity, "status": status, "why": why})
+    lines = records(board)
     heads = list(dict.fromkeys(head for line in lines for head in line)) or ["id"]
     out = io.StringIO()
     writer = csv.DictWriter(out, heads, restval="", lineterminator="\n")
