@@ -14,9 +14,20 @@ from xscale.terminal import tell
 
 DEFAULT_MANIFEST = Path("checkpoints_manifest.json")
 
+
+def manifest_in(place: Path) -> Path:
+    """The manifest of a workspace that is named by its folder; another path as it is."""
+    return place / DEFAULT_MANIFEST if place.is_dir() else place
+
+
 ManifestOption = Annotated[
     Path,
-    typer.Option("--manifest", help="the manifest; checkpoints/ and results/ lie beside it", metavar="FILE"),
+    typer.Option(
+        "--manifest",
+        help="the manifest, or its folder; checkpoints/ and results/ lie beside it",
+        metavar="FILE",
+        callback=manifest_in,
+    ),
 ]
 TargetOption = Annotated[
     list[str] | None, typer.Option("--target", help="xnli, xcopa, …; all of them when left out")
@@ -114,7 +125,8 @@ def print_board(
 
 def board(
     ids: Annotated[
-        list[str] | None, typer.Argument(help="manifest entries; all of them when left out")
+        list[str] | None,
+        typer.Argument(help="a workspace's folder, then manifest entries; all of them when left out"),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help="simple, github, latex_booktabs, csv, json or html")
@@ -166,6 +178,8 @@ def board(
     from xscale.leaderboard.render import render
     from xscale.leaderboard.table import Filter, make_board
 
+    if ids and manifest_in(Path(ids[0])).is_file():
+        manifest, ids = manifest_in(Path(ids[0])), ids[1:]
     panels, results = load(manifest, ids, None, language)
     refuse_unknown_targets(panels, target)
     if check is not None:
@@ -250,6 +264,10 @@ def compare(
 
 
 def report(
+    workspace: Annotated[
+        Path | None,
+        typer.Argument(help="the folder of the manifest; this one when left out", metavar="FOLDER"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="folder for index.html and the plots")] = Path("report"),
     target: TargetOption = None,
     language: LanguageOption = None,
@@ -263,6 +281,7 @@ def report(
     """Write the report: one HTML page that needs no network, and its plots as SVG and PNG."""
     from xscale.leaderboard.report import write_report
 
+    manifest = manifest if workspace is None else manifest_in(workspace)
     panels, results = load(manifest, None, target, language)
     command = shlex.join(["xscale", *sys.argv[1:]])
     page = write_report(panels, results, out, draws=draws, command=command, examples=examples)
