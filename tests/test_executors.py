@@ -41,9 +41,7 @@ def test_jobs_of_a_plan(tmp_path: Path) -> None:
 
 def test_unknown_executor(tmp_path: Path) -> None:
     code, _, errors = call("run", write_experiment(tmp_path, tmp_path), "--executor", "slurm")
-    assert (
-        code == 2 and errors == "error: --executor slurm: local and ray are known; --address goes with ray\n"
-    )
+    assert code == 2 and "'--executor'" in errors and "'slurm' is not one of 'local', 'ray'" in errors
 
 
 @pytest.mark.parametrize("wrong", ["cpus: 0", "gpus: -1", "memory_gib: .inf", "nodes: 2"])

@@ -87,6 +87,12 @@ def _bundled(target: str) -> dict[str, English]:
     return known
 
 
+def bundled_subsets(target: str) -> set[str]:
+    """The subsets that the bundled suite's test rows of a target have."""
+    known = _bundled(target).get("test")
+    return set(known.subsets or ()) if known else set()
+
+
 def _described(target: str, rows: Sequence[Mapping[str, Any]], subsets: Mapping[str, np.ndarray]) -> English:
     pivot = {name: [row[name] for row in rows] for name in get_target(target).pivot}
     return English(anchor_fingerprint(target, rows), tuple(row["label"] for row in rows), pivot, subsets)

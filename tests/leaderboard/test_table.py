@@ -279,6 +279,10 @@ def test_filters_keep_the_baseline_for_deltas() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UserError, match="subset 'odd'.*few"):
         build(subsets=("odd",))
+    with pytest.raises(
+        UserError, match="these of xnli have: all, .*negation is a subset of xnli.*eval --data hub.*bundled"
+    ):
+        build(subsets=("negation",))
     with pytest.raises(UserError, match="unknown order"):
         build(sort="luck")
     with pytest.raises(UserError, match="unknown breakdown"):

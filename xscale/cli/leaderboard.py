@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -52,6 +53,10 @@ TargetsFileOption = Annotated[
     ),
 ]
 LanguageOption = Annotated[list[str] | None, typer.Option("--language", help="only these languages")]
+Breakdown = Literal["language", "script", "family", "seen", "source"]
+BoardFormat = Literal["simple", "github", "latex_booktabs", "csv", "json", "html"]
+Order = Literal["ladder", "acc", "id", "ood", "gap", "delta", "size", "name"]
+PlainFormat = Literal["simple", "github", "json"]
 DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap draws behind the intervals")]
 DRAWS = 10_000
 
@@ -81,6 +86,24 @@ def refuse_unknown_targets(panels: Sequence[Any], asked: Sequence[str] | None) -
     for name in asked or ():
         if there and name not in there:
             raise UserError(f"no result has the target {name!r}; there are: {', '.join(there)}")
+
+
+def refuse_unknown_subsets(asked: Sequence[str]) -> None:
+    """Raise `UserError` for a subset that no target and no file of the user's describes, before any result is read."""
+    from harness_tasks.subsets.user import read_subsets, subset_files
+    from harness_tasks.targets import targets
+    from xscale.errors import UserError
+
+    known = {"all", "id", "ood"} | {subset.name for spec in targets().values() for subset in spec.subsets}
+    if set(asked) <= known:
+        return
+    known |= {subset.name for file in subset_files() for subset in read_subsets(file)}
+    for name in asked:
+        if name not in known:
+            raise UserError(
+                f"no target has a subset {name!r}; there are: {', '.join(sorted(known))}; "
+                "files with others are named by XSCALE_SUBSETS (docs/subsets.md)"
+            )
 
 
 def chosen(entries: list[Any], ids: Sequence[str] | None, manifest: Path) -> list[Any]:
@@ -128,9 +151,7 @@ def board(
         list[str] | None,
         typer.Argument(help="a workspace's folder, then manifest entries; all of them when left out"),
     ] = None,
-    format: Annotated[
-        str, typer.Option("--format", help="simple, github, latex_booktabs, csv, json or html")
-    ] = "simple",
+    format: Annotated[BoardFormat, typer.Option("--format", help="of the output")] = "simple",
     wide: Annotated[bool, typer.Option("--wide", help="every column, however wide")] = False,
     target: TargetOption = None,
     language: LanguageOption = None,
@@ -139,9 +160,7 @@ def board(
         list[str] | None,
         typer.Option("--delta", help="subsets that are compared with the baseline; ood when left out"),
     ] = None,
-    by: Annotated[
-        str | None, typer.Option("--by", help="breakdown: language, script, family, seen or source")
-    ] = None,
+    by: Annotated[Breakdown | None, typer.Option("--by", help="breakdown by groups of languages")] = None,
     by_subset: Annotated[str, typer.Option("--by-subset", help="the breakdown's subset")] = "all",
     base: Annotated[list[str] | None, typer.Option("--base", help="only these bases")] = None,
     intermediate: Annotated[
@@ -156,9 +175,7 @@ def board(
     arms: Annotated[
         bool, typer.Option("--arms", help="arms by sizes instead: what each gains, and which may be the best")
     ] = False,
-    sort: Annotated[
-        str, typer.Option("--sort", help="ladder, acc, id, ood, gap, delta, size or name")
-    ] = "ladder",
+    sort: Annotated[Order, typer.Option("--sort", help="order of the rows")] = "ladder",
     draws: DrawsOption = DRAWS,
     check: Annotated[
         Path | None,
@@ -172,6 +189,11 @@ def board(
     targets_file: TargetsFileOption = None,
 ) -> None:
     """Show the leaderboard of all evaluated manifest entries."""
+    refuse_unknown_subsets((*(subset or ()), *(delta or ()), by_subset))
+    if arms and format not in get_args(PlainFormat):
+        from xscale.errors import UserError
+
+        raise UserError(f"--arms --format {format}: arms are shown as {', '.join(get_args(PlainFormat))}")
     from xscale.leaderboard.answer import with_answer
     from xscale.leaderboard.bootstrap import Bootstrap
     from xscale.leaderboard.reference import check_reference, render_check
@@ -233,11 +255,9 @@ def compare(
     size: Annotated[
         int | None, typer.Option("--size", help="compare two arms, with all their seeds, at this size")
     ] = None,
-    by: Annotated[
-        str, typer.Option("--by", help="breakdown: language, script, family, seen or source")
-    ] = "language",
+    by: Annotated[Breakdown, typer.Option("--by", help="breakdown by groups of languages")] = "language",
     subset: Annotated[str, typer.Option("--subset", help="the breakdown's subset")] = "all",
-    format: Annotated[str, typer.Option("--format", help="simple, github or json")] = "simple",
+    format: Annotated[PlainFormat, typer.Option("--format", help="of the output")] = "simple",
     flips: Annotated[int, typer.Option("--flips", min=0, help="how many rows that flipped to show")] = 10,
     target: TargetOption = None,
     language: LanguageOption = None,
@@ -246,6 +266,7 @@ def compare(
     targets_file: TargetsFileOption = None,
 ) -> None:
     """Two checkpoints on the same rows: differences by subset and language, and the rows that flipped."""
+    refuse_unknown_subsets([subset])
     from xscale.leaderboard.compare import compare as compare_entries
     from xscale.leaderboard.compare import render_comparison
 
@@ -279,6 +300,13 @@ def report(
     targets_file: TargetsFileOption = None,
 ) -> None:
     """Write the report: one HTML page that needs no network, and its plots as SVG and PNG."""
+    for needed in ("matplotlib", "jinja2"):
+        if find_spec(needed) is None:
+            from xscale.errors import UserError
+
+            raise UserError(
+                f"the report needs {needed}, which is not installed; pip install 'xscale[report]'"
+            )
     from xscale.leaderboard.report import write_report
 
     manifest = manifest if workspace is None else manifest_in(workspace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -79,7 +79,7 @@ def run(
     experiment: ExperimentArgument = "first-run",
     data: DataOption = None,
     executor: Annotated[
-        str, typer.Option("--executor", help="local (here, one job at a time) or ray (a cluster)")
+        Literal["local", "ray"], typer.Option("--executor", help="here, one job at a time, or a cluster")
     ] = "local",
     address: Annotated[
         str | None,
@@ -101,8 +101,7 @@ def run(
     from xscale.workspace import Workspace
 
     work = Workspace(manifest)
-    path = find_experiment(experiment)
-    loaded = read_experiment(path)
+    loaded = read_experiment(find_experiment(experiment))
     if dry_run:
         _print_plan(pipeline.work_left(loaded, data, work, arms=arm or (), sizes=size or ()))
         return
@@ -314,7 +313,8 @@ def add(
 )
 def list_entries(
     what: Annotated[
-        str, typer.Argument(help="entries, or languages: those of the targets, with set, rows and licence")
+        Literal["entries", "languages"],
+        typer.Argument(help="languages: those of the targets, with set, rows and licence"),
     ] = "entries",
     target: leaderboard.TargetOption = None,
     data: DataOption = None,
@@ -331,10 +331,6 @@ def list_entries(
         tell(tabulate(lines, headers=heads, disable_numparse=True))
         tell(f"{len(lines)} languages; source: {source}")
         return
-    if what != "entries":
-        from xscale.errors import UserError
-
-        raise UserError(f"ls {what}: entries or languages can be listed")
     from xscale.evaluation.predictions import PREDICTIONS
     from xscale.leaderboard.render import visible
     from xscale.manifest import read_manifest
@@ -504,8 +500,8 @@ def _executor(name: str, address: str | None, experiment: Any) -> Any:
 
     if name == "local" and address is None:
         return None
-    if name != "ray":
-        raise UserError(f"--executor {name}: local and ray are known; --address goes with ray")
+    if name == "local":
+        raise UserError("--address: goes with --executor ray; leave it out, or add that")
     from xscale.executors.jobs import on_ray
 
     return partial(on_ray, resources=experiment.resources, address=address, keep=experiment.keep)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from xscale.evaluation.tokens import Tokens
+
+if TYPE_CHECKING:
+    import torch
 
 Document = Mapping[str, Any]
 
@@ -68,7 +70,7 @@ def batch_plan(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     return plan
 
 
-Batch = dict[str, torch.Tensor]  # a model's inputs by name, all of shape (texts, length)
+Batch = dict[str, "torch.Tensor"]  # a model's inputs by name, all of shape (texts, length)
 
 
 def padded(tokens: Tokens, batch: np.ndarray, pad: int, types: bool = False, pin: bool = False) -> Batch:
@@ -76,6 +78,8 @@ def padded(tokens: Tokens, batch: np.ndarray, pad: int, types: bool = False, pin
 
     All are int64 of shape (texts, longest); page-locked when `pin`.
     """
+    import torch  # here: what only reads results needs none of it
+
     starts, lengths = tokens.starts[batch], tokens.lengths[batch]
     columns = np.arange(int(lengths.max(initial=1)))
     mask = columns < lengths[:, None]

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from harness_tasks.sources import DataError
+from harness_tasks.subsets.membership import bundled_subsets
 from harness_tasks.targets import all_language_groups as target_language_groups
+from harness_tasks.targets import targets
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import (
@@ -175,7 +177,7 @@ def make_board(
     known = {name for panel in panels for name in panel.masks}
     for name in (*subsets, *deltas, group_subset):
         if panels and name not in known | {"id", "ood"}:
-            raise UserError(f"no result has the subset {name!r}; there are: {', '.join(sorted(known))}")
+            raise UserError(f"no result has rows of the subset {name!r}; {_where_subsets_are(name, panels)}")
     status = {result.entry.id: result for result in results}
     drawn = list(bootstraps) if bootstraps else [Bootstrap(panel, draws, seed) for panel in panels]
     tested = {} if explore else family(drawn, asked, seed)
@@ -204,6 +206,22 @@ def make_board(
         "comparisons": len(tested),
     }
     return Board(tables, unavailable, _notes(tables, panels, tested), settings)
+
+
+def _where_subsets_are(name: str, panels: Sequence[Panel]) -> str:
+    """Which subsets the results of each target have, and which data has the one that was asked for."""
+    here: dict[str, set[str]] = {}
+    for panel in panels:
+        here.setdefault(panel.target, set()).update(panel.masks)
+    there = [spec.name for spec in targets().values() if any(part.name == name for part in spec.subsets)]
+    had = "; ".join(f"these of {target} have: {', '.join(sorted(names))}" for target, names in here.items())
+    if not there:
+        return had
+    bundled = [target for target in there if name in bundled_subsets(target)]
+    source = "--data hub, a mirror folder or bundled" if bundled else "--data hub or a mirror folder"
+    return (
+        f"{had}; {name} is a subset of {' and '.join(there)}, which `xscale eval {source}` gives results of"
+    )
 
 
 def language_groups(panel: Panel, by: str, groups: Groups | None = None) -> dict[str, tuple[str, ...]]:
