@@ -69,6 +69,7 @@ TARGET = Target(
     citation="Yang et al. 2019, https://aclanthology.org/D19-1382",
     licence="free use with attribution (Google)",
     head="pair_classification",
+    benchmark=("pair sentence", "PAWS-X"),
     places={code: _place(code) for code in WORDS},
     text_fields=("sentence1", "sentence2"),
     answers=("not_paraphrase", "paraphrase"),

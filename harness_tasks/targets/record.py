@@ -146,6 +146,7 @@ class Target:
         cluster: number of an English row -> number of its cluster; rows of a cluster are not independent
         score: (label, prediction) -> numerator, denominator of the target's figure
         hidden_labels: language whose labels English has where the hub hides them (all are -1)
+        benchmark: category and column of the target in XTREME's table, of a target that is in it
         order: targets are shown by it
         user: the file that describes it, of a user's target
     """
@@ -170,6 +171,7 @@ class Target:
     cluster: Callable[[int], int] = int
     score: Callable[[int, int], tuple[float, float]] = right_or_wrong
     hidden_labels: str | None = None
+    benchmark: tuple[str, str] | None = None
     order: int = 100
     user: str | None = None
 

@@ -88,6 +88,7 @@ TARGET = Target(
     citation=CONNEAU,
     licence="CC BY-NC 4.0",
     head="pair_classification",
+    benchmark=("pair sentence", "XNLI"),
     places={code: Place("facebook/xnli", code, words=NLI_WORDS[code]) for code in LANGUAGES},
     text_fields=("premise", "hypothesis"),
     answers=NLI_LABELS,

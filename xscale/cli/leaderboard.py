@@ -175,6 +175,12 @@ def board(
     arms: Annotated[
         bool, typer.Option("--arms", help="arms by sizes instead: what each gains, and which may be the best")
     ] = False,
+    xtreme: Annotated[
+        bool, typer.Option("--xtreme", help="XTREME's table instead: its tasks, categories and average")
+    ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="with --xtreme: published rows beside, not run here")
+    ] = False,
     sort: Annotated[Order, typer.Option("--sort", help="order of the rows")] = "ladder",
     draws: DrawsOption = DRAWS,
     check: Annotated[
@@ -189,10 +195,10 @@ def board(
     targets_file: TargetsFileOption = None,
 ) -> None:
     """Show the leaderboard of all evaluated manifest entries."""
+    from xscale.errors import UserError
+
     refuse_unknown_subsets((*(subset or ()), *(delta or ()), by_subset))
     if arms and format not in get_args(PlainFormat):
-        from xscale.errors import UserError
-
         raise UserError(f"--arms --format {format}: arms are shown as {', '.join(get_args(PlainFormat))}")
     from xscale.leaderboard.answer import with_answer
     from xscale.leaderboard.bootstrap import Bootstrap
@@ -216,6 +222,11 @@ def board(
         ids=tuple(ids or ()),
         targets=tuple(target or ()),
     )
+    if published and not xtreme:
+        raise UserError("--published: its rows stand in XTREME's table; add --xtreme")
+    if xtreme:
+        sys.stdout.write(_xtreme(results, show, format, published=published, wide=wide))
+        return
     drawn = [Bootstrap(panel, draws) for panel in panels]
     if arms:
         sys.stdout.write(_arms(drawn, target, format, explore=bool(language)))
@@ -237,6 +248,14 @@ def board(
     if not language:  # of some languages only, the question has no answer
         shown = with_answer(shown, drawn)
     sys.stdout.write(render(shown, format, wide=wide))
+
+
+def _xtreme(results: Sequence[Any], show: Any, format: str, *, published: bool, wide: bool) -> str:
+    """XTREME's table, as text."""
+    from xscale.leaderboard.xtreme import published_rows, render_xtreme, xtreme_rows
+
+    rows = xtreme_rows(results, show)
+    return render_xtreme([*rows, *(published_rows() if published else [])], format, wide=wide)
 
 
 def _arms(drawn: Sequence[Any], targets: Sequence[str] | None, format: str, *, explore: bool) -> str:

@@ -42,7 +42,8 @@ class Scores:
     `rows` are indices of the official test split, ascending, the same in every language. `note` says what
     had to be left out to make them so. `clusters` (rows,) numbers the rows that are not independent of each
     other (None: as the target's record says). `numerator` and `denominator` are a document's score where it
-    is not right (1) or wrong (0) over 1.
+    is not right (1) or wrong (0) over 1. `figures` holds for each language the target's figure, the share of answers
+    that are entirely right, and the number of rows: over all of its own rows, also those that other languages lack.
     """
 
     languages: tuple[str, ...]
@@ -59,6 +60,7 @@ class Scores:
     numerator: npt.NDArray[np.float64] | None = None
     denominator: npt.NDArray[np.float64] | None = None
     precision: str | None = None
+    figures: Mapping[str, tuple[float, float, int]] = field(default_factory=dict)
 
     def only(self, languages: Sequence[str]) -> Scores | None:
         """The same for some of the languages, in the order of this one; None where it has none of them."""
@@ -74,6 +76,7 @@ class Scores:
             numerator=None if self.numerator is None else self.numerator[:, kept],
             denominator=None if self.denominator is None else self.denominator[:, kept],
             fingerprints={code: self.fingerprints.get(code, "") for code in codes},
+            figures={code: figures for code, figures in self.figures.items() if code in codes},
         )
 
     @cached_property
@@ -262,6 +265,16 @@ def _matrices(
         if not len(rows):
             raise ValueError(f"{target}: the languages have no row in common")
     kept = {language: part[np.isin(row[part], rows, assume_unique=True)] for language, part in parts.items()}
+    figures = {}
+    for language, part in parts.items():
+        right = (label == answer)[part]
+        above, below = (
+            (more["numerator"][part], more["denominator"][part])
+            if "numerator" in more and "denominator" in more
+            else (right, np.ones(len(part)))
+        )
+        share = float(above.sum() / below.sum()) if below.sum() else float("nan")
+        figures[language] = share, float(right.mean()), len(part)
     limits, fingerprints = info.get("limit") or {}, (info.get("fingerprints") or {}).get(target) or {}
 
     def matrix(values: Any) -> Any:
@@ -287,6 +300,7 @@ def _matrices(
         numerator=matrix(more["numerator"]).astype(float) if scored else None,
         denominator=matrix(more["denominator"]).astype(float) if scored else None,
         precision=str(info["precision"]) if info.get("precision") else None,
+        figures=figures,
     )
 
 

@@ -237,7 +237,7 @@ def _table(table: Table, format: str, wide: bool, width: int | None) -> str:
         blocks += _breakdown(table, format, width)
     details += [f"[{number}] {reason}" for number, reason in enumerate(_reasons(table), 1)]
     details += table.notes
-    return _with_caption(caption, [visible(detail) for detail in details], "\n\n".join(blocks), format, width)
+    return with_caption(caption, [visible(detail) for detail in details], "\n\n".join(blocks), format, width)
 
 
 def _without_constants(
@@ -432,7 +432,7 @@ def _html_table(heads: list[str], lines: Cells, foot: Cells, align: list[str]) -
     return f"<table>\n<thead>\n{row(heads, 'th')}\n</thead>\n<tbody>\n{body}\n</tbody>{end}\n</table>"
 
 
-def _with_caption(caption: str, details: list[str], block: str, format: str, width: int | None) -> str:
+def with_caption(caption: str, details: list[str], block: str, format: str, width: int | None) -> str:
     if format == "github":
         return "\n\n".join([f"**{_markdown(caption)}**", block, *[_markdown(detail) for detail in details]])
     if format == "latex_booktabs":
@@ -536,7 +536,7 @@ def _csv(board: Board) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, heads, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _spreadsheet(value) for key, value in line.items()} for line in lines)
+    writer.writerows({key: spreadsheet(value) for key, value in line.items()} for line in lines)
     return out.getvalue()
 
 
@@ -593,7 +593,7 @@ def _flat(table: Table, row: Row) -> dict[str, Any]:
     return line
 
 
-def _spreadsheet(value: Any) -> Any:
+def spreadsheet(value: Any) -> Any:
     """Text that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection)."""
     if not isinstance(value, str):
         return "" if value is None else value
