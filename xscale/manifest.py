@@ -90,6 +90,10 @@ class Entry(BaseModel):
         description="SHA-256 of everything in its training but size and seed; checkpoints that differ in it are on "
         "different ladders",
     )
+    masked_lm: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="share of the intermediate phase's updates that were masked LM, beside its tasks; absent: none",
+    )
     targets: dict[str, list[str]] = Field(
         default_factory=dict, description="target task (xnli, xcopa) -> the sets that it was fine-tuned on"
     )

@@ -112,6 +112,7 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
                 seed=recipe.seed,
                 arm=recipe.arm,
                 recipe=_recipe_of(record),
+                masked_lm=recipe.masked_lm.ratio if recipe.masked_lm is not None else None,
                 targets={target: plan.train for target, plan in recipe.targets.items()},
                 baseline=recipe.baseline,
                 sha256=sha256_of_folder(workspace.manifest.parent / folder),

@@ -248,6 +248,11 @@ def board(
     if not language:  # of some languages only, the question has no answer
         shown = with_answer(shown, drawn)
     sys.stdout.write(render(shown, format, wide=wide))
+    if format in ("simple", "github") and not (language or target or ids):
+        from xscale.leaderboard.claims import decide, render_claims
+
+        claims = render_claims(decide(drawn), format)
+        sys.stdout.write(f"\n{claims}" if claims else "")
 
 
 def _xtreme(results: Sequence[Any], show: Any, format: str, *, published: bool, wide: bool) -> str:

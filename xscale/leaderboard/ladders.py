@@ -26,6 +26,12 @@ def recipe_of(entry: Entry) -> str:
     return found["name"] if found and same else ""
 
 
+def experiment_of(entry: Entry) -> str:
+    """The experiment's name that the id of an entry's baseline begins with; nothing where that was chosen by hand."""
+    found = _RUN.fullmatch(entry.baseline or entry.id)
+    return found["name"] if found else ""
+
+
 def ladder_key(entry: Entry, target: str) -> tuple[Any, ...]:
     """What checkpoints share that differ in size and seed only: two recipes are never one ladder."""
     return (
