@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from harness_tasks.parsing import read_json
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
-from harness_tasks.targets import targets
 from harness_tasks.tasks import task_name
 from xscale.errors import UserError
 from xscale.evaluation.answers import PARTIAL, SETTINGS, Selection, completed, result_key, results_of
 from xscale.evaluation.models import build_model, load_tasks
+from xscale.evaluation.plausible import implausible
 from xscale.evaluation.predictions import PREDICTIONS, Predictions, prediction_files, read_predictions
 from xscale.files import HALF_WRITTEN, REPLACED, SET_ASIDE, move_aside, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
@@ -160,7 +159,7 @@ def _file_defects(entry: Entry, path: Path) -> list[str]:
         stored = read_predictions(path)
         if entry.sha256 and stored.info.get("weights") != entry.sha256:
             return [f"{path}: predictions of other weights than the entry's; {again}"]
-        defects = _inconsistent(stored.table)
+        defects = implausible(stored)
         if not defects:
             stale = _stale(entry, stored, results_of(path))
             defects = [f"stale, other {', '.join(stale)} now"] if stale else _differ_from_data(stored)
@@ -173,26 +172,6 @@ def _file_defects(entry: Entry, path: Path) -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         defects = [f"not as xscale writes it ({type(error).__name__}: {error})"]
     return [f"{path}: {defect}; {again}" for defect in defects]
-
-
-def _inconsistent(table: pa.Table) -> list[str]:
-    """Defects that the predictions show by themselves."""
-    defects = []
-    keys = Counter(zip(*(table.column(name).to_pylist() for name in ("task", "row")), strict=True))
-    twice = [key for key, count in keys.items() if count > 1]
-    if twice:
-        defects.append(f"row {twice[0][1]} of {twice[0][0]} is there twice (and {len(twice) - 1} more)")
-    columns = {name: table.column(name).to_pylist() for name in ("target", "label", "prediction", "logprobs")}
-    for number, (target, label, answer, scores) in enumerate(zip(*columns.values(), strict=True)):
-        choices = targets()[target].labels if target in targets() else 0
-        values = np.asarray(scores, dtype=float)
-        if len(values) != choices or not np.isfinite(values).all() or values.max() > 1e-6:
-            return [*defects, f"line {number}: {scores} are not {choices} log-probabilities"]
-        if not 0 <= label < choices or not 0 <= answer < choices:
-            return [*defects, f"line {number}: label {label} or prediction {answer} is no choice of {target}"]
-        if values[answer] < values.max() - 1e-5:
-            return [*defects, f"line {number}: prediction {answer} is not the most probable choice"]
-    return defects
 
 
 def stored_selection(info: Mapping[str, Any]) -> Selection:

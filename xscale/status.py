@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ import numpy as np
 
 from harness_tasks.parsing import read_json
 from xscale.errors import UserError
-from xscale.evaluation.predictions import PREDICTIONS
+from xscale.evaluation.plausible import of_one_answer
+from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.journal import journal_of, read_events
 from xscale.locks import is_taken
 from xscale.workspace import Workspace
@@ -129,10 +131,8 @@ def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
             if job.state == "failed":
                 lines.append(f"  failed: {job.kind} {job.id}: {job.problem}")
         for identifier in dict.fromkeys(job.id for job in mine if job.kind == "train"):
-            for target in _collapsed(workspace, identifier):
-                lines.append(
-                    f"  collapsed: {identifier}: {target} is no better than the commonest label in English; see its README.md"
-                )
+            for target, why in _collapsed(workspace, identifier).items():
+                lines.append(f"  collapsed: {identifier}: {target} {why}; see its README.md")
         if counts["done"] < len(mine):
             left = seconds_left(mine, workspace)
             about = "unknown before a first job is done" if left is None else _duration(left)
@@ -143,13 +143,18 @@ def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
     return lines
 
 
-def _collapsed(workspace: Workspace, identifier: str) -> list[str]:
-    """Targets whose training collapsed, as the checkpoint's record says."""
-    try:
+def _collapsed(workspace: Workspace, identifier: str) -> dict[str, str]:
+    """Targets whose training collapsed, as the checkpoint's record says or its answers show, and how it is known."""
+    found = {}
+    with contextlib.suppress(UserError, LookupError, TypeError, AttributeError, ValueError):
+        stored = read_predictions(workspace.results / identifier / PREDICTIONS)
+        found = dict.fromkeys(of_one_answer(stored), "gives nearly always the same answer")
+    with contextlib.suppress(UserError, LookupError, TypeError, AttributeError):
         record = read_json(workspace.checkpoints / identifier / "recipe.json")
-        return [target for target, looks in record["development"].items() if looks["collapsed"]]
-    except (UserError, LookupError, TypeError, AttributeError):
-        return []
+        for target, looks in record["development"].items():
+            if looks["collapsed"]:
+                found[target] = "is no better than the commonest label in English"
+    return found
 
 
 def _command_of(experiment: str, workspace: Workspace) -> str | None:

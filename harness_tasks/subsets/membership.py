@@ -21,7 +21,7 @@ import numpy as np
 from harness_tasks.errors import UserError
 from harness_tasks.sources import BUNDLED, fingerprint
 from harness_tasks.subsets.alignment import kept_rows, refusal
-from harness_tasks.targets import Target, get_target, read_target
+from harness_tasks.targets import Target, get_target, read_target, targets
 
 DATA = Path(__file__).parent / "data"
 SPLITS = ("test", "validation")
@@ -118,6 +118,24 @@ def facts_by_row(target: str, split: str) -> dict[str, list[Any]]:
 def is_official(target: str, anchor: str, split: str = "test") -> bool:
     """Whether an anchor is that of the official data."""
     return shipped(target)[split]["anchor"] == anchor
+
+
+def is_bundled(target: str, anchor: str) -> bool:
+    """Whether an anchor is that of the bundled suite's test rows, wherever a copy of them lies."""
+    if target not in targets() or get_target(target).user:
+        return False
+    bundled = _bundled(target).get("test")
+    return bundled is not None and bundled.anchor == anchor
+
+
+def known_labels(target: str, anchor: str) -> tuple[int, ...] | None:
+    """The labels of the English test rows with this anchor, which all languages that translate them share; None where
+    nothing ships about such rows (a user's target, rows of their own)."""
+    if target not in targets() or get_target(target).user:
+        return None
+    if is_official(target, anchor):
+        return _official(target, "test").labels
+    return _bundled(target)["test"].labels if is_bundled(target, anchor) else None
 
 
 def shipped_membership(target: str, anchor: str) -> dict[str, np.ndarray]:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from harness_tasks.targets import targets
 from xscale.evaluation.predictions import SCHEMA, Predictions, write_predictions
 from xscale.leaderboard.panels import Panel, Result, build_panels, scores_of
 from xscale.manifest import Entry
 
+_TARGETS = targets()
 LANGUAGES = ("de", "en", "sw", "tr")
 ANCHOR = "a" * 64
 SCORED = [("cluster", pa.int32()), ("numerator", pa.float64()), ("denominator", pa.float64())]
@@ -93,7 +95,9 @@ def table(parts: Mapping[str, tuple[Sequence[str], np.ndarray, np.ndarray, np.nd
             columns["prediction"] += predicted[:, index].tolist()
             columns["numerator"] += (truth == predicted[:, index]).astype(float).tolist()
             columns["denominator"] += [1.0] * len(rows)
-            columns["logprobs"] += [[-1.0, -1.0, -1.0]] * len(rows)
+            columns["logprobs"] += [[-1.0] * (_TARGETS[target].labels if target in _TARGETS else 3)] * len(
+                rows
+            )
     return pa.table(columns, schema=COLUMNS)
 
 

@@ -104,7 +104,14 @@ def test_collapsed_runs_are_named() -> None:
     )
     (found,), text = answered(results)
     assert found.collapsed == (last.id,)
-    assert f"Collapsed, nearly always the same answer: {last.id}" in text
+    assert "1 checkpoint collapsed and counts in these figures" in text
+    assert last.id not in text  # the table's notes name it, once
+    (panel,) = build_panels(results, membership=halves)
+    (table,) = make_board([panel], results, draws=100).tables
+    assert [note for note in table.notes if "collapsed" in note] == [
+        "collapsed, nearly always the same answer or no better than the commonest label in English: "
+        + last.id
+    ]
 
 
 def test_the_bundled_suite_is_named() -> None:

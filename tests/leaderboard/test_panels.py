@@ -1,5 +1,6 @@
 """From stored predictions to panels: what is compared, and what is only marked."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from synthetic import (
     table,
 )
 
-from harness_tasks.sources import DataError
+from harness_tasks.rows import Options, anchor_of
+from harness_tasks.sources import BUNDLED, DataError
+from harness_tasks.subsets.membership import facts_by_row, shipped
 from xscale.errors import UserError
-from xscale.evaluation.predictions import Predictions
+from xscale.evaluation.predictions import Predictions, with_scores, write_predictions
 from xscale.leaderboard.panels import build_panels, differences, load_results, scores_of
-from xscale.manifest import Manifest
+from xscale.manifest import Entry, Manifest
 
 RIGHT = np.random.default_rng(0).random((60, 4)) < 0.6
 
@@ -86,6 +89,97 @@ def test_rows_that_another_tool_changed_give_no_number(tmp_path: Path, column: s
     (found,) = load_results(Manifest(entries=[made]), tmp_path)
     assert found.status == "damaged" and not found.scores
     assert "changed since it was written" in (found.problem or "")
+
+
+def official(limit: int | None = None) -> Predictions:
+    """Answers to the official English rows, all of them right; their numbers and labels are those that ship."""
+    facts = facts_by_row("xnli", "test")
+    truth = np.array(facts["label"])
+    rows = np.arange(len(truth))[:limit]
+    made = with_scores(table({"xnli": (("en",), rows, truth[rows], truth[rows][:, None])}))
+    number = made.schema.get_field_index("cluster")
+    made = made.set_column(number, made.schema.field(number), pa.array(rows // 3, pa.int32()))
+    described = {"anchors": {"xnli": shipped("xnli")["test"]["anchor"]}, "limit": {"xnli": limit}}
+    return Predictions(made, info("x", {"xnli": ["en"]}, **described))
+
+
+def changed(stored: Predictions, column: str, position: int, value: object) -> pa.Table:
+    values = stored.table.column(column).to_pylist()
+    values[position] = value
+    number = stored.table.schema.get_field_index(column)
+    field = stored.table.schema.field(number)
+    return stored.table.set_column(number, field, pa.array(values, field.type))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("label", 3, "is no choice of xnli"),
+        ("label", None, "has label"),
+        ("prediction", 3, "is no choice of xnli"),
+        ("row", 5010, "row 5010, of which the data has 5,010"),
+        ("cluster", 7, "is in cluster 7, its target says 0"),
+        ("logprobs", [-1.0, -1.0], "2 scores are not 3 log-probabilities"),
+        ("logprobs", [-0.1, float("nan"), -2.0], "are not 3 log-probabilities"),
+        ("numerator", 0.5, "its score is not that of its label and prediction"),
+    ],
+)
+def test_answers_that_cannot_be_to_the_rows_they_name_give_no_number(
+    tmp_path: Path, column: str, value: object, why: str
+) -> None:
+    """The file is as it was written, checksums and all: what it says is what cannot be."""
+    stored, made = official(), entry("x")
+    store(tmp_path / "good", made, stored)
+    assert load_results(Manifest(entries=[made]), tmp_path / "good")[0].status == "ok"
+    if column == "label" and value is None:  # another label that is one, right as the answer is
+        value = (stored.table.column("label")[0].as_py() + 1) % 3
+        bad = changed(Predictions(changed(stored, "label", 0, value), stored.info), "prediction", 0, value)
+    else:
+        bad = changed(stored, column, 0, value)
+    path = tmp_path / "x" / "predictions.parquet"
+    write_predictions(path, bad, stored.info)
+    (found,) = load_results(Manifest(entries=[made]), tmp_path)
+    assert found.status == "damaged" and not found.scores
+    assert why in (found.problem or "") and "\n" not in (found.problem or "")
+
+
+def test_fewer_rows_than_were_asked_for_and_targets_without_description_give_no_number(
+    tmp_path: Path,
+) -> None:
+    made = entry("x")
+    for change, why in (
+        ({"limit": {"xnli": None}}, "40 rows where 5,010 were asked for"),
+        ({"limit": {"xnli": 50}}, "40 rows where 50 were asked for"),
+        ({"fingerprints": {"xcopa": {"en": "f"}}}, "xnli is not in its description"),
+        ({"fingerprints": {"xnli": {"de": "f"}}}, "en is not in its description"),
+    ):
+        stored = official(40)
+        store_all(tmp_path, made, Predictions(stored.table, stored.info | change))
+        (found,) = load_results(Manifest(entries=[made]), tmp_path)
+        assert found.status == "damaged" and why in (found.problem or "")
+    store_all(tmp_path, made, official(40))
+    assert load_results(Manifest(entries=[made]), tmp_path)[0].status == "ok"
+
+
+def store_all(folder: Path, made: Entry, stored: Predictions) -> None:
+    write_predictions(folder / made.id / "predictions.parquet", stored.table, stored.info)
+
+
+def test_a_copy_of_the_bundled_suite_is_named_as_such_wherever_it_lies(tmp_path: Path) -> None:
+    """By its content: a folder that a user copied it into is no published test set."""
+    copy = tmp_path / "mirror"
+    shutil.copytree(BUNDLED, copy)
+    anchors = {target: anchor_of(target, Options(data=str(copy))) for target in ("xnli", "xcopa")}
+    assert anchors["xnli"] != shipped("xnli")["test"]["anchor"]
+    titles = []
+    for target, anchor in anchors.items():
+        found = result(entry("a"), RIGHT, target=target, anchors={target: anchor}, source=f"mirror:{copy}")
+        (panel,) = build_panels([found], membership=halves)
+        assert panel.bundled
+        titles.append(panel.title)
+    assert all("BUNDLED SUITE (not " in title for title in titles)
+    real = result(entry("a"), RIGHT, anchors={"xnli": shipped("xnli")["test"]["anchor"]}, source="mirror:/d")
+    assert not build_panels([real], membership=halves)[0].bundled
 
 
 def test_another_pinned_revision_is_stale(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from tiny import make_base, make_recipe
 
+from xscale.evaluation.predictions import PREDICTIONS, SCHEMA, Predictions, write_predictions
 from xscale.experiment import Development, Target
 from xscale.journal import journal_of, write_event
 from xscale.leaderboard.panels import Result, build_panels, scores_of
@@ -50,9 +52,29 @@ def test_status_names_the_collapsed_run(workspace: Workspace) -> None:
     assert "collapsed: bad-700: xnli" in text
 
 
-def test_the_board_says_it_below_its_table(workspace: Workspace) -> None:
-    from xscale.evaluation.predictions import SCHEMA, Predictions
+def test_status_names_a_run_of_one_answer_whose_training_nobody_scored(tmp_path: Path) -> None:
+    """`choose: none` looks at no development set: the stored answers tell."""
+    found = Workspace(tmp_path / "m.json")
+    (found.checkpoints / "none-700").mkdir(parents=True)
+    (found.checkpoints / "none-700" / "recipe.json").write_text(json.dumps({"development": {}}))
+    write_event(journal_of(found.manifest), event="planned", experiment="e", recipes=[["none-700", 700]])
+    rows = np.arange(60)
+    for answers, collapsed in ((np.ones(60, int), True), (rows % 3, False)):
+        columns = {
+            "target": ["xnli"] * 60,
+            "task": ["xnli_ood_en"] * 60,
+            "language": ["en"] * 60,
+            "row": rows,
+            "label": rows % 3,
+            "prediction": answers,
+            "logprobs": [[-1.0, -1.0, -1.0]] * 60,
+        }
+        write_predictions(found.results / "none-700" / PREDICTIONS, pa.table(columns), {})
+        text = "\n".join(status_lines(found, ""))
+        assert ("collapsed: none-700: xnli gives nearly always the same answer" in text) is collapsed
 
+
+def test_the_board_says_it_below_its_table(workspace: Workspace) -> None:
     entries = [
         *read_manifest(workspace.manifest).entries,
         Entry(id="good", model="hf", model_args={"pretrained": "x"}),
@@ -69,8 +91,6 @@ def test_the_board_says_it_below_its_table(workspace: Workspace) -> None:
             "prediction": (rows // 2 % 3).tolist(),
             "logprobs": [[-1.0, -1.0, -1.0]] * 60,
         }
-        import pyarrow as pa
-
         table = pa.table({name: columns[name] for name in SCHEMA.names if name in columns})
         info = {
             "checkpoint": entry.id,
@@ -83,7 +103,7 @@ def test_the_board_says_it_below_its_table(workspace: Workspace) -> None:
         results.append(Result(entry, "ok", scores=scores_of(Predictions(table, info)), info=info))
     panels = build_panels(results, membership=lambda target, anchor: {"id": rows[::2], "ood": rows[1::2]})
     notes = "\n".join(make_board(panels, results, draws=200).tables[0].notes)
-    assert "collapsed in training, no better than the commonest label in English: bad-700" in notes
+    assert "no better than the commonest label in English: bad-700" in notes
     assert "fine-tuned on rows that the intermediate phase had, too" in notes and "bad-700 (133)" in notes
     assert "good" not in notes
     assert json.loads(Path(workspace.manifest).read_text())["version"] == 1

@@ -6,19 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from xscale.leaderboard import scaling
 from xscale.leaderboard.arms import arm_tables, named_ladders
 from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap, Delta, Estimate, difference_of_deltas
 from xscale.leaderboard.family import Family, Question, family
 from xscale.leaderboard.ladders import group_of, ladders
-from xscale.leaderboard.panels import TARGET_NAMES, Panel
+from xscale.leaderboard.panels import TARGET_NAMES
 from xscale.leaderboard.render import subset_name, visible
 from xscale.leaderboard.table import Board
 
 FLAT = 0.01  # a change whose whole interval lies within one point is called none
-ONE_LABEL = 0.95  # share of documents with the same answer from which on a checkpoint is called collapsed
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def answers(
                 tuple(findings),
                 tuple(table.best(last)) if table and last else (),
                 last,
-                tuple(collapsed(panel)),
+                tuple(panel.collapsed),
             )
         )
     return found
@@ -118,16 +115,6 @@ def _others(last: Delta, smaller: dict[int, Delta]) -> tuple[tuple[int, Delta], 
         for size, delta in smaller.items()
         if delta.significant and not (last.significant and (delta.value > 0) == (last.value > 0))
     )
-
-
-def collapsed(panel: Panel) -> list[str]:
-    """Checkpoints that give nearly always the same answer, or whose training says so."""
-    found = []
-    for index, entry in enumerate(panel.entries):
-        share = np.bincount(panel.predictions[index].ravel().clip(0)).max() / panel.predictions[index].size
-        if share >= ONE_LABEL or panel.target in (entry.collapsed or ()):
-            found.append(entry.id)
-    return found
 
 
 def with_answer(
@@ -161,8 +148,11 @@ def _paragraph(item: Answer) -> str:
     if many and item.best_size is not None:
         sentences.append(_best(item))
     if item.collapsed:
-        shown = ", ".join(item.collapsed[:3]) + (" and others" if len(item.collapsed) > 3 else "")
-        sentences.append(f"Collapsed, nearly always the same answer: {shown}; they count in these figures.")
+        count = len(item.collapsed)
+        what = (
+            "1 checkpoint collapsed and counts" if count == 1 else f"{count} checkpoints collapsed and count"
+        )
+        sentences.append(f"{what} in these figures; the table's notes name {'it' if count == 1 else 'them'}.")
     return " ".join(sentences)
 
 

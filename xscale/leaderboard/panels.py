@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
-from harness_tasks.subsets.membership import OWN, shipped_membership
+from harness_tasks.subsets.membership import OWN, is_bundled, shipped_membership
 from harness_tasks.targets import targets
 from xscale.errors import UserError
+from xscale.evaluation.plausible import ONE_ANSWER, implausible, share_of_one_answer
 from xscale.evaluation.predictions import (
     PREDICTIONS,
     Predictions,
@@ -136,6 +137,9 @@ def _load(entry: Entry, path: Path) -> Result:
     try:
         stored = read_predictions(path)
         scores = scores_of(stored)
+        wrong = implausible(stored)
+        if wrong:
+            raise ValueError(wrong[0])
     except (UserError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         return Result(
             entry,
@@ -361,8 +365,12 @@ class Panel:
 
     @property
     def bundled(self) -> bool:
-        """Whether this is the suite that ships with xscale, which is not the published test set."""
-        return any(source == "bundled" or source.endswith("harness_tasks/bundled") for source in self.sources)
+        """Whether this is the suite that ships with xscale, which is not the published test set; copies of it count by
+        their content."""
+        named = any(
+            source == "bundled" or source.endswith("harness_tasks/bundled") for source in self.sources
+        )
+        return named or is_bundled(self.target, self.key[0])
 
     @property
     def ids(self) -> list[str]:
@@ -373,6 +381,17 @@ class Panel:
     def correct(self) -> npt.NDArray[np.bool_]:
         """Which documents each checkpoint got right."""
         return np.asarray(self.predictions == self.labels)
+
+    @cached_property
+    def collapsed(self) -> list[str]:
+        """Ids of checkpoints that give nearly always the same answer, or whose training was no better than that."""
+        one_answer = self.scores is None and self.labels.max() > 0
+        return [
+            entry.id
+            for entry, answers in zip(self.entries, self.predictions, strict=True)
+            if self.target in (entry.collapsed or ())
+            or (one_answer and share_of_one_answer(answers) >= ONE_ANSWER)
+        ]
 
     def right(self, languages: Sequence[str] | None = None) -> npt.NDArray[np.int16]:
         """In how many of the languages each checkpoint got a row right: shape (checkpoints, rows)."""

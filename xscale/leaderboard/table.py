@@ -343,16 +343,16 @@ def _table(
 
 def _warnings(panel: Panel) -> list[str]:
     """Which checkpoints' numbers are to be read with care, by what their entries say of their training."""
-    collapsed = [entry.id for entry in panel.entries if panel.target in (entry.collapsed or ())]
     repeated = [
         f"{entry.id} ({count:,})"
         for entry in panel.entries
         if (count := (entry.repeated or {}).get(panel.target))
     ]
     found = []
-    if collapsed:
+    if panel.collapsed:
         found.append(
-            f"collapsed in training, no better than the commonest label in English: {', '.join(collapsed)}"
+            "collapsed, nearly always the same answer or no better than the commonest label in English: "
+            f"{', '.join(panel.collapsed)}"
         )
     if repeated:
         found.append(
