@@ -77,6 +77,7 @@ def test_the_tasks_need_neither_torch_nor_xscale(path):
             "xscale.leaderboard",
             "xscale.manifest",
             "xscale.evaluation.predictions",
+            "xscale.evaluation.plausible",
             "xscale.errors",
             "xscale.files",
             "xscale.terminal",
