@@ -180,10 +180,8 @@ def by_language(bootstrap: Bootstrap, size: int, subset: str) -> dict[str, list[
     for name, ladder in named_ladders(ladders(panel)).items():
         pairs = group_of(panel, ladder.sizes[size]).pairs if size in ladder.sizes else []
         if pairs:
-            right = panel.correct[:, panel.masks[subset]]
-            gains = [
-                right[i].mean(axis=0, dtype=float) - right[b].mean(axis=0, dtype=float) for i, b in pairs
-            ]
+            figures = panel.figures_by_language(subset)
+            gains = [figures[i] - figures[b] for i, b in pairs]
             found[name] = np.mean(gains, axis=0).tolist()
     return found
 

@@ -88,6 +88,10 @@ class Bootstrap:
         ]
         if not wanted:
             return
+        if self.panel.own_rows:
+            for key in wanted:
+                self._kept[subset, key] = self._over_languages(subset, key)
+            return
         parts = [self.panel.totals(subset, key) for key in wanted]
         numerators = np.concatenate([numerator for numerator, _ in parts])
         if (
@@ -109,6 +113,23 @@ class Bootstrap:
             part = slice(number * len(self.panel.entries), (number + 1) * len(self.panel.entries))
             self._kept[subset, key] = values[part], draws[part]
 
+    def _over_languages(self, subset: str, group: Sequence[str]) -> tuple[st.Floats, st.Floats]:
+        """Means over languages that have rows of their own. A language with n clusters takes the counts of the first n:
+        the sums of a draw differ in size then, which a ratio of sums allows for."""
+        codes = [self.panel.languages[i] for i in self._indices(group)]
+        for code in codes:
+            if (subset, (code,)) not in self._kept:
+                above, below = self.totals(subset, (code,))
+                draws = st.bootstrap_means(above.T, self.counts, below.T)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    self._kept[subset, (code,)] = above.sum(axis=1) / below.sum(axis=1), draws
+        values, draws = zip(*(self._kept[subset, (code,)] for code in codes), strict=True)
+        return np.mean(values, axis=0), sum(draws[1:], draws[0]) / np.float32(len(codes))
+
+    def _indices(self, languages: Sequence[str]) -> list[int]:
+        panel = self.panel
+        return panel.language_indices(languages) if languages else list(range(len(panel.languages)))
+
     def __call__(self, subset: str, languages: Sequence[str] = ()) -> tuple[st.Floats, st.Floats]:
         """Accuracy of every checkpoint, (checkpoints,), and its draws, (checkpoints, draws): macro over
         languages.
@@ -128,12 +149,26 @@ class Bootstrap:
         """Intervals of the accuracies: (checkpoints, 2)."""
         key = (subset, tuple(languages))
         if key not in self._bounds:
-            self._bounds[key] = st.proportion_intervals(*self(subset, languages), self.clusters(subset))
+            clusters = self.clusters(subset, languages=languages)
+            self._bounds[key] = st.proportion_intervals(*self(subset, languages), clusters)
         return self._bounds[key]
 
-    def clusters(self, *subsets: str) -> int:
-        """How many clusters have rows of the subset; of several, the least."""
-        return min(len(np.unique(self.panel.clusters[self.panel.masks[name]])) for name in subsets)
+    def clusters(self, *subsets: str, languages: Sequence[str] = ()) -> int:
+        """How many clusters have rows of the subset; of several, the least.
+
+        Of L languages with rows of their own and n_l clusters it is L² / Σ 1/n_l: as many give a mean over one language
+        the same variance, where clusters are alike.
+        """
+        panel = self.panel
+        if not panel.own_rows:
+            return min(len(np.unique(panel.clusters[panel.masks[name]])) for name in subsets)
+        index = self._indices(languages)
+        found = []
+        for name in subsets:
+            columns = (panel.clusters[panel.masks[name], column] for column in index)
+            numbers = [len(np.unique(column[column >= 0])) for column in columns]
+            found.append(int(len(index) ** 2 / sum(1 / n for n in numbers)) if all(numbers) else 0)
+        return min(found)
 
 
 def estimate(
@@ -142,7 +177,7 @@ def estimate(
     """Accuracy on a subset, of one checkpoint or the mean over several seeds of one."""
     values, draws = bootstrap(subset, languages)
     picked = list(indices)
-    clusters = bootstrap.clusters(subset)
+    clusters = bootstrap.clusters(subset, languages=languages)
     if len(picked) == 1:
         low, high = bootstrap.bounds(subset, languages)[picked[0]].tolist()
         return Estimate(float(values[picked[0]]), low, high)
@@ -192,8 +227,9 @@ def paired_delta(
     mine, base = list(mine), list(base)
     deltas, delta_draws = values[mine] - values[base], draws[mine] - draws[base]
     differences, size = cluster_differences(bootstrap, mine, base, subset, languages)
-    few = st.few_discordant(differences / size, bootstrap.clusters(subset))
-    found = difference(deltas, delta_draws, bootstrap.clusters(subset), seed, few)
+    clusters = bootstrap.clusters(subset, languages=languages)
+    few = st.few_discordant(differences / size, clusters)
+    found = difference(deltas, delta_draws, clusters, seed, few)
     p = found.p
     if len(mine) == 1 and bootstrap.panel.scores is None:
         p = st.sign_flip_p(differences[0])
@@ -209,16 +245,28 @@ def cluster_differences(
     """What each cluster adds to the difference, (pairs, clusters), and the mean denominator of a cluster.
 
     Of scores that are no accuracies, the linear part of the difference of two ratios (Davison & Hinkley 1997,
-    section 2.7.2).
+    section 2.7.2); of languages with rows of their own, the clusters of one after those of another.
     """
+    if bootstrap.panel.own_rows:
+        codes = [bootstrap.panel.languages[i] for i in bootstrap._indices(languages)]
+        parts = [_ratio_differences(*bootstrap.totals(subset, (code,)), mine, base) for code in codes]
+        total = sum(part.shape[1] for part in parts)
+        scale = [total / (len(codes) * part.shape[1]) for part in parts]
+        return np.concatenate([part * by for part, by in zip(parts, scale, strict=True)], axis=1), 1.0
     numerators, denominators = bootstrap.totals(subset, languages)
     if denominators.ndim == 1:
         there = np.asarray(denominators > 0)
         return (numerators[mine] - numerators[base])[:, there], float(denominators[there].mean())
+    return _ratio_differences(numerators, denominators, mine, base), 1.0
+
+
+def _ratio_differences(
+    numerators: st.Floats, denominators: st.Floats, mine: Sequence[int], base: Sequence[int]
+) -> st.Floats:
     there = np.asarray(denominators.any(axis=0))
     shares = numerators.sum(axis=1) / denominators.sum(axis=1)
     part = (numerators - shares[:, None] * denominators) / denominators[:, there].mean(axis=1)[:, None]
-    return (part[mine] - part[base])[:, there], 1.0
+    return np.asarray((part[mine] - part[base])[:, there])
 
 
 def difference_of_deltas(
@@ -242,9 +290,11 @@ def difference_of_deltas(
         values, draws = bootstrap(name, languages)
         parts.append((values[mine] - values[base], draws[mine] - draws[base]))
         differences, size = cluster_differences(bootstrap, mine, base, name, languages)
-        variance += st.few_discordant(differences / size, bootstrap.clusters(name)).variance
+        variance += st.few_discordant(
+            differences / size, bootstrap.clusters(name, languages=languages)
+        ).variance
     values, draws = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
-    clusters = bootstrap.clusters(first, second)
+    clusters = bootstrap.clusters(first, second, languages=languages)
     return replace(
         difference(values, draws, clusters, seed, st.Few(1.0, variance)),
         baseline=bootstrap.panel.ids[base[0]],

@@ -149,7 +149,7 @@ def _comparison(
         subset=subset,
         gained=int((now & ~was).sum()),
         lost=int((was & ~now).sum()),
-        documents=int(was.size),
+        documents=pair.row_count(subset) if pair.own_rows else int(was.size),
         flips=tuple(flips),
     )
 
@@ -158,7 +158,10 @@ def replace_entries(panel: Panel, indices: Sequence[int]) -> Panel:
     """The panel with only some of its checkpoints, in the given order."""
     chosen = list(indices)
     return replace(
-        panel, entries=tuple(panel.entries[index] for index in chosen), predictions=panel.predictions[chosen]
+        panel,
+        entries=tuple(panel.entries[index] for index in chosen),
+        predictions=panel.predictions[chosen],
+        scores=None if panel.scores is None else (panel.scores[0][chosen], panel.scores[1][chosen]),
     )
 
 
@@ -166,7 +169,7 @@ def _line(bootstrap: Bootstrap, name: str, subset: str, languages: Sequence[str]
     panel = bootstrap.panel
     return Line(
         name=name,
-        rows=int(panel.masks[subset].sum()),
+        rows=panel.row_count(subset),
         languages=len(languages) or len(panel.languages),
         commonest_label=panel.commonest_label(subset, languages or None),
         first=estimate(bootstrap, [0], subset, languages, seed).value,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Scores:
     other (None: as the target's record says). `numerator` and `denominator` are a document's score where it
     is not right (1) or wrong (0) over 1. `figures` holds for each language the target's figure, the share of answers
     that are entirely right, and the number of rows: over all of its own rows, also those that other languages lack.
+    Where row i of a language has nothing to do with row i of another, `rows` are those that any language has, `clusters`
+    are (rows, languages), -1 where a language has no such row, and its score there is 0 over 0.
     """
 
     languages: tuple[str, ...]
@@ -69,13 +71,19 @@ class Scores:
         if not kept:
             return None
         codes = tuple(self.languages[index] for index in kept)
+        clusters, there = self.clusters, np.ones(len(self.rows), bool)
+        if clusters is not None and clusters.ndim == 2:
+            there = (clusters[:, kept] >= 0).any(axis=1)
+            clusters = clusters[there][:, kept]
         return replace(
             self,
             languages=codes,
-            labels=self.labels[:, kept],
-            predictions=self.predictions[:, kept],
-            numerator=None if self.numerator is None else self.numerator[:, kept],
-            denominator=None if self.denominator is None else self.denominator[:, kept],
+            rows=self.rows[there],
+            clusters=clusters,
+            labels=self.labels[there][:, kept],
+            predictions=self.predictions[there][:, kept],
+            numerator=None if self.numerator is None else self.numerator[there][:, kept],
+            denominator=None if self.denominator is None else self.denominator[there][:, kept],
             fingerprints={code: self.fingerprints.get(code, "") for code in codes},
             figures={code: figures for code, figures in self.figures.items() if code in codes},
         )
@@ -84,8 +92,10 @@ class Scores:
     def data_key(self) -> tuple[str, ...]:
         """What two checkpoints must share to be compared; see `KEY_PARTS` for what each part is."""
         prints = ",".join(f"{code}={self.fingerprints.get(code, '')}" for code in self.languages)
-        rows = hashlib.sha256(np.ascontiguousarray(self.rows, np.int32).tobytes()).hexdigest()
-        return self.anchor, " ".join(self.languages), _sha(prints), self.version, rows
+        rows = hashlib.sha256(np.ascontiguousarray(self.rows, np.int32).tobytes())
+        if self.clusters is not None and self.clusters.ndim == 2:
+            rows.update((self.clusters >= 0).tobytes())
+        return self.anchor, " ".join(self.languages), _sha(prints), self.version, rows.hexdigest()
 
 
 KEY_PARTS = ("English labels", "languages", "texts", "task version", "rows")
@@ -228,6 +238,16 @@ def _own_rows(target: str, language: str) -> bool:
     return targets()[target].places[language].rows.kind == "own"
 
 
+def have_own_rows(target: str, languages: Sequence[str]) -> bool:
+    """Whether row i of one of the languages has nothing to do with row i of another."""
+    spec = targets().get(target)
+    return (
+        spec is not None
+        and len(languages) > 1
+        and all(code in spec.places and spec.places[code].rows.kind == "own" for code in languages)
+    )
+
+
 def clusters_of(target: str, rows: Sequence[int]) -> npt.NDArray[np.int32]:
     """Clusters of English rows as the target's record numbers them; of an unknown target each row is its own."""
     known = targets()
@@ -255,12 +275,13 @@ def _matrices(
         if (np.diff(row[ordered]) == 0).any():
             raise ValueError(f"{target}: a row occurs twice in {names[code]}")
         parts[names[code]] = ordered
+    own, note = have_own_rows(target, present), None
     rows = row[parts[present[0]]]
     for language in present[1:]:
-        rows = np.intersect1d(rows, row[parts[language]], assume_unique=True)
+        join = np.union1d if own else partial(np.intersect1d, assume_unique=True)
+        rows = join(rows, row[parts[language]])
     most = max(len(part) for part in parts.values())
-    note = None
-    if any(len(part) != len(rows) for part in parts.values()):
+    if not own and any(len(part) != len(rows) for part in parts.values()):
         odd = [language for language in present if len(parts[language]) != most]
         note = (
             f"languages differ in their rows ({', '.join(odd) or 'other rows'}): "
@@ -281,24 +302,38 @@ def _matrices(
         figures[language] = share, float(right.mean()), len(part)
     limits, fingerprints = info.get("limit") or {}, (info.get("fingerprints") or {}).get(target) or {}
 
-    def matrix(values: Any) -> Any:
-        return np.stack([values[kept[language]] for language in present], axis=1)
+    def matrix(values: Any, absent: int = 0) -> Any:
+        if not own:
+            return np.stack([values[kept[language]] for language in present], axis=1)
+        made = np.full((len(rows), len(present)), absent, dtype=values.dtype)
+        for column, language in enumerate(present):
+            made[np.searchsorted(rows, row[kept[language]]), column] = values[kept[language]]
+        return made
 
     scored = "numerator" in more and "denominator" in more
-    if scored and (more["denominator"] == 1).all() and (more["numerator"] == (label == answer)).all():
+    if own and not ("cluster" in more and scored):
+        raise ValueError(f"{target}: its rows have no clusters and scores")
+    if (
+        scored
+        and not own
+        and (more["denominator"] == 1).all()
+        and (more["numerator"] == (label == answer)).all()
+    ):
         scored = False  # an accuracy, which needs a bit a document
     return Scores(
         languages=tuple(present),
         rows=rows.astype(np.int32),
         labels=matrix(label).astype(np.int8),
-        predictions=matrix(answer).astype(np.int8),
+        predictions=matrix(answer, absent=-1).astype(np.int8),
         source=str(info.get("source") or "unknown"),
         anchor=str((info.get("anchors") or {}).get(target) or "unknown"),
         version=str((info.get("task_versions") or {}).get(target) or "unknown"),
         limit=limits.get(target) if isinstance(limits, dict) else limits,
         fingerprints={language: str(fingerprints.get(language, "")) for language in present},
         note=note,
-        clusters=more["cluster"][kept[present[0]]].astype(np.int32)
+        clusters=matrix(more["cluster"], absent=-1).astype(np.int32)
+        if own
+        else more["cluster"][kept[present[0]]].astype(np.int32)
         if "cluster" in more
         else clusters_of(target, rows),
         numerator=matrix(more["numerator"]).astype(float) if scored else None,
@@ -315,7 +350,8 @@ class Panel:
     Shapes: `labels` (rows, languages); `predictions`, `correct` and, where a score is no accuracy, `scores`
     (numerator, denominator) (checkpoints, rows, languages); `clusters` and each of `masks` (rows,). `masks`
     holds "all" and then every subset that has a row here. Rows with the same number in `clusters` (0 to
-    `cluster_count` − 1) are not independent, and are drawn together.
+    `cluster_count` − 1) are not independent, and are drawn together. Where languages have rows of their own
+    (`own_rows`), `clusters` are (rows, languages): those of each language from 0 on, -1 where it has no such row.
     """
 
     target: str
@@ -338,10 +374,25 @@ class Panel:
         """How many clusters the panel has."""
         return int(self.clusters.max()) + 1
 
-    def by_cluster(self, values: npt.NDArray[Any], subset: str = "all") -> npt.NDArray[Any]:
+    @property
+    def own_rows(self) -> bool:
+        """Whether row i of a language has nothing to do with row i of another: a figure is then the mean over languages of
+        each one's own."""
+        return self.clusters.ndim == 2
+
+    def row_count(self, subset: str = "all") -> int:
+        """Rows of a subset; of all languages together where each has its own."""
+        mask = self.masks[subset]
+        return int((self.clusters[mask] >= 0).sum()) if self.own_rows else int(mask.sum())
+
+    def by_cluster(
+        self, values: npt.NDArray[Any], subset: str = "all", clusters: npt.NDArray[np.int32] | None = None
+    ) -> npt.NDArray[Any]:
         """Sums over the subset's rows of each cluster: (..., rows) -> (..., clusters)."""
-        order = np.argsort(self.clusters, kind="stable")
-        starts = np.flatnonzero(np.diff(self.clusters[order], prepend=-1))
+        if clusters is None:
+            clusters = np.arange(len(self.rows), dtype=np.int32) if self.own_rows else self.clusters
+        order = np.argsort(clusters, kind="stable")
+        starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
         kept = values * self.masks[subset].astype(np.int8)  # integers stay integers, and none is left a bit
         if (np.diff(order) < 0).any():
             kept = kept[..., order]
@@ -350,18 +401,36 @@ class Panel:
     def totals(
         self, subset: str = "all", languages: Sequence[str] = ()
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Numerators and denominators of the subset's rows by cluster, summed over languages.
+        """Numerators and denominators of the subset's rows by cluster, summed over languages (of `own_rows` it is of one).
 
         Shapes: (checkpoints, clusters) and (clusters,); where scores are no accuracies the second is
         (checkpoints, clusters) too. A figure is the ratio of their sums over clusters.
         """
         index = self.language_indices(languages) if languages else list(range(len(self.languages)))
+        if self.own_rows:
+            assert self.scores is not None
+            (column,) = index
+            clusters = self.clusters[:, column]
+            # rows that the language lacks score 0 over 0, whatever their cluster
+            above, below = (
+                self.by_cluster(part[:, :, column], subset, np.maximum(clusters, 0)) for part in self.scores
+            )
+            return above, below
         if self.scores is not None:
             numerator, denominator = (part[:, :, index].sum(axis=2) for part in self.scores)
             return self.by_cluster(numerator, subset), self.by_cluster(denominator, subset)
         ones = np.full(len(self.rows), len(index))
         right = self.right(languages or None).astype(np.int32)
         return self.by_cluster(right, subset), self.by_cluster(ones, subset)
+
+    def figures_by_language(self, subset: str = "all") -> npt.NDArray[np.float64]:
+        """The figure of every checkpoint in each language: (checkpoints, languages)."""
+        mask = self.masks[subset]
+        if self.scores is None:
+            return np.asarray(self.correct[:, mask].mean(axis=1, dtype=float))
+        above, below = (part[:, mask].sum(axis=1) for part in self.scores)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(above / below)
 
     @property
     def bundled(self) -> bool:
@@ -403,7 +472,9 @@ class Panel:
         return [index for index, code in enumerate(self.languages) if code in languages]
 
     def commonest_label(self, subset: str = "all", languages: Sequence[str] | None = None) -> float:
-        """Accuracy of always answering the commonest label of the subset."""
+        """Accuracy of always answering the commonest label of the subset; NaN where documents have no labels."""
+        if self.own_rows or not _has_labels(self.target):
+            return float("nan")
         chosen = self.labels if languages is None else self.labels[:, self.language_indices(languages)]
         values = chosen[self.masks[subset]].ravel()
         return float(np.bincount(values).max() / len(values)) if len(values) else float("nan")
@@ -424,7 +495,7 @@ class Panel:
             languages = f"further languages ({shown})"
         limited = ", limited" if any(limit is not None for limit in self.limits) else ""
         source = "" if self.bundled else f", source {' and '.join(self.sources)}"
-        return f"{what}: {languages}, {len(self.rows):,} rows{limited}{source}"
+        return f"{what}: {languages}, {self.row_count():,} rows{limited}{source}"
 
 
 def build_panels(
@@ -470,6 +541,12 @@ def build_panels(
     return panels
 
 
+def _has_labels(target: str) -> bool:
+    """Whether a document's answer is one of the target's; of an unknown target it is assumed."""
+    spec = targets().get(target)
+    return spec is None or bool(spec.answers)
+
+
 def _are_further(target: str, languages: Sequence[str]) -> bool:
     """Whether none of the languages is one of the target's own."""
     spec = targets().get(target)
@@ -493,7 +570,10 @@ def _panel(
     first = group[0][1]
     notes = [f"{entry.id}: {scores.note}" for entry, scores in group if scores.note]
     notes += [f"{e.id}: {e.evaluation.words}" for e, _ in group if e.evaluation and e.evaluation.words]
-    if (first.labels != first.labels[:, :1]).any():
+    clusters = first.clusters if first.clusters is not None else clusters_of(target, first.rows.tolist())
+    if clusters.ndim == 2:
+        notes.append("each language has rows of its own; figures are means over languages")
+    elif (first.labels != first.labels[:, :1]).any():
         notes.append("labels differ between languages; each language counts with its own")
     masks = {"all": np.ones(len(first.rows), bool)}
     members, problem = _members(target, first, subset_files, membership)
@@ -503,7 +583,6 @@ def _panel(
             masks[name] = mask
     if problem:
         notes.append(problem)
-    clusters = first.clusters if first.clusters is not None else clusters_of(target, first.rows.tolist())
     scored = None
     if any(scores.numerator is not None for _, scores in group):
         parts = [
@@ -535,9 +614,20 @@ def _panel(
         sources=tuple(sorted({scores.source for _, scores in group})),
         limits=tuple(sorted({scores.limit for _, scores in group}, key=str)),
         notes=tuple(dict.fromkeys(notes)),
-        clusters=np.unique(clusters, return_inverse=True)[1].astype(np.int32),
+        clusters=_from_zero(clusters),
         scores=scored,
     )
+
+
+def _from_zero(clusters: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The same clusters numbered from 0 on; of each language by itself where there is a column for each."""
+    if clusters.ndim == 1:
+        return np.unique(clusters, return_inverse=True)[1].astype(np.int32)
+    made = np.full_like(clusters, -1)
+    for column in range(clusters.shape[1]):
+        there = clusters[:, column] >= 0
+        made[there, column] = np.unique(clusters[there, column], return_inverse=True)[1]
+    return made
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

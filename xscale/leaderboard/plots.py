@@ -90,7 +90,7 @@ def curves_figure(
         zero = math.log2(sizes[0]) - _break_width(sizes)
         for index, curve in enumerate(curves):
             _draw_curve(axes, curve, index, zero)
-        if curves:
+        if curves and not math.isnan(curves[0].commonest_label):
             common = 100 * curves[0].commonest_label
             axes.axhline(common, color=FAINT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
             axes.annotate(
@@ -122,7 +122,8 @@ def value_limits(curves: Sequence[Curve]) -> tuple[float, float]:
     only.
     """
     points = [point.acc for curve in curves for point in curve.points]
-    values = [*[point.value for point in points], *[curve.commonest_label for curve in curves]]
+    common = [curve.commonest_label for curve in curves if not math.isnan(curve.commonest_label)]
+    values = [*[point.value for point in points], *common]
     low = min(values, default=0.0)
     high = max(values, default=1.0)
     lows = [max(point.low, low - 0.1) for point in points if not math.isnan(point.low)]

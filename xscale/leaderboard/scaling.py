@@ -243,7 +243,7 @@ def curve(
         subset=subset,
         group=group,
         languages=tuple(languages) or panel.languages,
-        rows=int(panel.masks[subset].sum()),
+        rows=panel.row_count(subset),
         commonest_label=panel.commonest_label(subset, languages or None),
         points=tuple(points),
         fits=tuple(fits),

@@ -324,13 +324,13 @@ def _table(
         bundled=panel.bundled,
         sources=panel.sources,
         languages=panel.languages,
-        rows_evaluated=len(panel.rows),
+        rows_evaluated=panel.row_count(),
         anchor=panel.key[0],
         data_fingerprint=panel.key[2],
         task_version=panel.key[3],
         key=panel.key,
         subsets={
-            name: Subset(int(panel.masks[name].sum()), bootstrap.clusters(name), panel.commonest_label(name))
+            name: Subset(panel.row_count(name), bootstrap.clusters(name), panel.commonest_label(name))
             for name in names
         },
         groups=dict(axes),
