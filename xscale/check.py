@@ -53,9 +53,9 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
         results = workspace.results / entry.id
         if not results.exists() or _is_under_way(results):
             continue
-        in_result = result_defects(entry, results)
+        in_result = result_defects(entry, results, workspace.manifest)
         for path in list(in_result) if deep and not defects else ():
-            if not in_result[path] and not _other_settings(entry, path):
+            if not in_result[path] and not _other_settings(entry, path, workspace.manifest):
                 in_result[path] = _evaluated_again(entry, path, workspace)
         for path, in_file in in_result.items():
             if in_file and fix:
@@ -131,7 +131,7 @@ def _checkpoint_defects(entry: Entry, workspace: Workspace) -> tuple[Entry, list
     return entry.model_copy(update={"sha256": digest}), []
 
 
-def result_defects(entry: Entry, folder: Path) -> dict[Path, list[str]]:
+def result_defects(entry: Entry, folder: Path, manifest: Path) -> dict[Path, list[str]]:
     """What is wrong with each prediction file of an entry, the gravest first; one line each.
 
     Answers that were computed with other settings are no defect where others are of today's: they stay for whoever goes back.
@@ -140,20 +140,22 @@ def result_defects(entry: Entry, folder: Path) -> dict[Path, list[str]]:
     if not files:
         again = f"`xscale check --fix` sets it aside, `xscale eval {entry.id}` makes it anew"
         return {folder / PREDICTIONS: [f"{folder}: no {PREDICTIONS}; {again}"]}
-    current = [path for path in files if not _other_settings(entry, path)]
-    return {path: _file_defects(entry, path) if path in current or not current else [] for path in files}
+    current = [path for path in files if not _other_settings(entry, path, manifest)]
+    return {
+        path: _file_defects(entry, path, manifest) if path in current or not current else [] for path in files
+    }
 
 
-def _other_settings(entry: Entry, path: Path) -> bool:
+def _other_settings(entry: Entry, path: Path, manifest: Path) -> bool:
     try:
         stored = read_predictions(path)
         weights = bool(entry.sha256) and stored.info.get("weights") != entry.sha256
-        return weights or bool(_stale(entry, stored, results_of(path)))
+        return weights or bool(_stale(entry, stored, results_of(path), manifest))
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         return False  # damaged: a defect of its own
 
 
-def _file_defects(entry: Entry, path: Path) -> list[str]:
+def _file_defects(entry: Entry, path: Path, manifest: Path) -> list[str]:
     again = f"`xscale check --fix` sets it aside, `xscale eval {entry.id}` makes it anew"
     try:
         stored = read_predictions(path)
@@ -161,7 +163,7 @@ def _file_defects(entry: Entry, path: Path) -> list[str]:
             return [f"{path}: predictions of other weights than the entry's; {again}"]
         defects = implausible(stored)
         if not defects:
-            stale = _stale(entry, stored, results_of(path))
+            stale = _stale(entry, stored, results_of(path), manifest)
             defects = [f"stale, other {', '.join(stale)} now"] if stale else _differ_from_data(stored)
         if not defects:
             defects = _differ_from_metrics(stored, results_of(path))
@@ -182,11 +184,11 @@ def stored_selection(info: Mapping[str, Any]) -> Selection:
     }
 
 
-def _stale(entry: Entry, stored: Predictions, results: Path) -> list[str]:
+def _stale(entry: Entry, stored: Predictions, results: Path, manifest: Path) -> list[str]:
     """Names of the parts of the key that are not today's; which documents were asked for, the entry's id, and
     the precision of the machine that computed them are no such."""
     chosen = stored_selection(stored.info)
-    now = result_key(entry, chosen, _source(stored.info))
+    now = result_key(entry, chosen, _source(stored.info), manifest)
     then = completed(stored.info, results)
     parts = [name for name in (*SETTINGS, "task_versions", "fingerprints", "anchors") if name != "precision"]
     return [name for name in parts if now[name] is not None and now[name] != then.get(name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from harness_tasks.hub import refuse_damaged
@@ -14,6 +15,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _BASE = re.compile(
     r"([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII
 )  # old models of the hub have no owner
+COMMIT = re.compile("[0-9a-f]{40}")
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 
 
@@ -76,3 +78,10 @@ def hub_commit(repository: str, revision: str) -> str | None:
     except Exception:  # http libraries have many kinds of it
         found = try_to_load_from_cache(repository, "config.json", revision=revision)
         return Path(found).parent.name if isinstance(found, str) else None
+
+
+@lru_cache(maxsize=256)
+def hub_state(repository: str, revision: str) -> str | None:
+    """As `hub_commit`, asked once in a process, so that all that is computed in it is of one state of the repository; a
+    commit is what it is, and nobody is asked."""
+    return revision if COMMIT.fullmatch(revision) else hub_commit(repository, revision)

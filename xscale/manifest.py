@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness_tasks.parsing import MAX_BYTES, MAX_INTEGER, explain_defect, parse_model, read_model
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, write_text
-from xscale.hub import hub_commit, hub_folder, is_hub_id, is_repository
+from xscale.hub import COMMIT, hub_commit, hub_folder, hub_state, is_hub_id, is_repository
 from xscale.model_files import check_model_folder
 from xscale.progress import say
 
@@ -35,6 +35,7 @@ SECRET_VALUE = re.compile(
 )
 LOCAL_MODEL = "xscale"  # the lm_eval model type of encoder checkpoints (xscale.evaluation.encoder_lm)
 # lm_eval's model types whose `pretrained` may be on the hub and which take a `revision`
+FOLDERS = ("peft", "delta", "tokenizer", "lora_local_path")  # arguments of lm_eval's models that may name one
 _FROM_THE_HUB = ("hf", "hf-auto", "huggingface", "hf-shared-context", "vllm")
 
 _strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -72,7 +73,7 @@ class Entry(BaseModel):
         description="lm_eval model type: xscale (an encoder checkpoint), hf, local-completions, ...",
     )
     model_args: dict[str, str | int | float | bool | None] = Field(
-        description="arguments of the model type; a relative `pretrained` folder is relative to the manifest"
+        description="arguments of the model type; relative folders (pretrained, peft, delta, tokenizer) count from the manifest's"
     )
     base: str | None = Field(None, description="the public model it started from")
     intermediate: list[str] = Field(
@@ -353,10 +354,7 @@ def make_entry(
         folder = Path(pretrained).expanduser().resolve()
         if not folder.is_dir():
             raise UserError(f"--model-args: pretrained: no folder {pretrained!r}; check the path")
-        beside = manifest.parent.resolve()
-        arguments["pretrained"] = (
-            f"./{folder.relative_to(beside).as_posix()}" if folder.is_relative_to(beside) else str(folder)
-        )
+        arguments["pretrained"] = _beside(folder, manifest)
         check_model_folder(folder, "--model-args: pretrained")
         sha256 = sha256_of_folder(folder)
     elif isinstance(pretrained, str) and model in _FROM_THE_HUB and is_hub_id(pretrained):
@@ -368,6 +366,10 @@ def make_entry(
                 f"{pretrained}: the hub does not answer, so this entry is not pinned to a commit; what the model is may change"
                 " unnoticed (add it again later, or give revision=<commit>)"
             )
+    for argument in FOLDERS:
+        value = arguments.get(argument)
+        if isinstance(value, str) and _is_folder(_expanded(value)):
+            arguments[argument] = _beside(_expanded(value).resolve(), manifest)
     name = id or re.sub(r"[^A-Za-z0-9._-]+", "-", str(pretrained or model)).strip("-._")[-128:]
     try:
         return Entry(
@@ -384,6 +386,12 @@ def make_entry(
         )
     except ValueError as error:
         raise UserError(f"entry {name!r}: {_first_message(error)}") from None
+
+
+def _beside(folder: Path, manifest: Path) -> str:
+    """A folder as the manifest has it: relative to its own where it lies below it, else absolute."""
+    beside = manifest.parent.resolve()
+    return f"./{folder.relative_to(beside).as_posix()}" if folder.is_relative_to(beside) else str(folder)
 
 
 def with_evaluation(entry: Entry, options: dict[str, Any]) -> Entry:
@@ -446,6 +454,70 @@ def checkpoint_folder(entry: Entry, manifest_path: Path) -> Path | None:
             f"{where}: no folder {str(folder)!r}; mend the path, or run `xscale run` again to train it anew"
         )
     return None
+
+
+def commit_of(entry: Entry) -> tuple[bool, str | None]:
+    """Whether a model of the hub is loaded, whose files the manifest has no hash of, and which commit of it that is now
+    (None: neither the hub nor its cache says). Raises `UserError` when the hub says that there is no such model."""
+    pretrained = entry.model_args.get("pretrained")
+    if entry.sha256 is not None or entry.model not in _FROM_THE_HUB or not isinstance(pretrained, str):
+        return False, None
+    if not is_hub_id(pretrained):
+        return False, None
+    return True, hub_state(pretrained, str(entry.model_args.get("revision") or "main"))
+
+
+def argument_places(entry: Entry, manifest_path: Path) -> dict[str, Path | tuple[str, str | None]]:
+    """What other arguments than `pretrained` name (adapters, deltas, tokenizers): a folder, or a repository of the hub with
+    its commit (None: neither the hub nor its cache says).
+
+    A relative path counts from the manifest's folder. Raises `UserError` for a folder that is not there or leaves the
+    manifest's folder, and for one that is there only from the current folder.
+    """
+    found: dict[str, Path | tuple[str, str | None]] = {}
+    for name in FOLDERS:
+        value = entry.model_args.get(name)
+        if not isinstance(value, str):
+            continue
+        where = f"{manifest_path}: entry {entry.id!r}: model_args.{name}"
+        if not value.isprintable():
+            raise UserError(f"{where}: {value!r} has control characters; mend the path")
+        given = _expanded(value)
+        folder = manifest_path.parent / given
+        if _is_folder(folder):
+            beside = manifest_path.parent.resolve()
+            if not given.is_absolute() and not folder.resolve().is_relative_to(beside):
+                raise UserError(
+                    f"{where}: {value!r} leaves the manifest's folder (it is {str(folder.resolve())!r}); if that is "
+                    "meant, write the absolute path"
+                )
+            found[name] = folder
+        elif value.startswith((".", "/", "~")) or _is_folder(given) or not is_hub_id(value):
+            raise UserError(
+                f"{where}: no folder {str(folder)!r}; a relative path counts from the manifest's folder: mend it, or write "
+                "the absolute path"
+            )
+        elif entry.model in _FROM_THE_HUB:  # to a server's model type it may be a name of its own
+            # lm_eval gives them the model's own revision, which is of another repository where it is a commit
+            revision = str(entry.model_args.get("revision") or "main")
+            local = checkpoint_folder(entry, manifest_path) is not None
+            commit = hub_state(value, "main" if COMMIT.fullmatch(revision) and not local else revision)
+            found[name] = (value, commit)
+    return found
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(path)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def refuse_remote_code(entries: Sequence[Entry], manifest_path: Path) -> None:

@@ -266,7 +266,8 @@ def refuse_mixing(recipes: Sequence[Recipe], todo: Sequence[Recipe], workspace: 
 
 
 def is_evaluated(entry: Entry, chosen: Selection, source: str, workspace: Workspace) -> bool:
-    return is_current(workspace.results / entry.id, result_key(entry, selection_of(entry, chosen), source))
+    key = result_key(entry, selection_of(entry, chosen), source, workspace.manifest)
+    return is_current(workspace.results / entry.id, key)
 
 
 def selection_of(entry: Entry, chosen: Selection) -> Selection:

@@ -36,3 +36,33 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Pat
 @pytest.fixture
 def entry(checkpoint: Path) -> Entry:
     return Entry(id="both", model="xscale", model_args={"pretrained": str(checkpoint)})
+
+
+@pytest.fixture(scope="module")
+def causal_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of one layer with random weights over bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("lm")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(
+        models.BPE({c: i for i, c in enumerate(["<|endoftext|>", *alphabet])}, [], unk_token=None)
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>"
+    )
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=257, n_positions=512, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    model = GPT2LMHeadModel(config)
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder

@@ -99,7 +99,7 @@ def test_a_smaller_view_needs_nothing_and_changes_nothing(
     evaluate(entry, FULL, tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / entry.id).iterdir()}
     counted.clear()
-    assert is_current(tmp_path / entry.id, result_key(entry, selection, "bundled"))
+    assert is_current(tmp_path / entry.id, result_key(entry, selection, "bundled", tmp_path / "m.json"))
     evaluate(entry, selection, tmp_path)
     assert counted == []
     assert {path: path.read_bytes() for path in (tmp_path / entry.id).iterdir()} == before
@@ -139,7 +139,7 @@ def test_views_that_do_not_contain_each_other_stand_side_by_side(
     assert read_predictions(files[0]).table.num_rows == 48
     assert (tmp_path / entry.id / "results-2.json").exists()
     for selection in (all_of_one, few_of_three):
-        assert is_current(tmp_path / entry.id, result_key(entry, selection, "bundled"))
+        assert is_current(tmp_path / entry.id, result_key(entry, selection, "bundled", tmp_path / "m.json"))
     counted.clear()
     evaluate(entry, few_of_three, tmp_path / "alone")
     assert len(counted) > once  # the English ones, too
@@ -150,7 +150,7 @@ def test_data_that_was_moved_is_the_same_data(entry: Entry, tmp_path: Path, coun
     shutil.copytree(BUNDLED, tmp_path / "mirror")
     counted.clear()
     moved = str(tmp_path / "mirror")
-    assert is_current(tmp_path / entry.id, result_key(entry, limited(10), moved))
+    assert is_current(tmp_path / entry.id, result_key(entry, limited(10), moved, tmp_path / "m.json"))
     evaluate(entry, limited(10), tmp_path, moved)
     assert counted == []
 
@@ -163,7 +163,7 @@ def test_other_data_is_kept_beside(entry: Entry, tmp_path: Path, real_data: Path
     files = prediction_files(tmp_path / entry.id)
     assert read_predictions(files[1]).table.to_pylist() == bundled
     for source in ("bundled", str(real_data)):
-        assert is_current(tmp_path / entry.id, result_key(entry, selection, source))
+        assert is_current(tmp_path / entry.id, result_key(entry, selection, source, tmp_path / "m.json"))
     assert (
         evaluate(entry, {"xcopa": (("en", "qu"), 9)}, tmp_path) == real
     )  # of the bundled data: the other file grew
@@ -177,16 +177,16 @@ def test_other_settings_do_not_count_and_destroy_nothing(
     first = evaluate(entry, few, tmp_path)
     counted.clear()
     monkeypatch.setattr(answers, "_precision", lambda entry: "bf16")
-    assert not is_current(tmp_path / entry.id, result_key(entry, few, "bundled"))
+    assert not is_current(tmp_path / entry.id, result_key(entry, few, "bundled", tmp_path / "m.json"))
     evaluate(entry, few, tmp_path)
     assert counted
     monkeypatch.undo()
     (new, old) = prediction_files(tmp_path / entry.id)
     assert [read_predictions(path).info["precision"] for path in (new, old)] == ["bf16", "fp32"]
     assert read_predictions(old).table.to_pylist() == first
-    assert is_current(tmp_path / entry.id, result_key(entry, few, "bundled"))
+    assert is_current(tmp_path / entry.id, result_key(entry, few, "bundled", tmp_path / "m.json"))
     monkeypatch.setattr(answers, "ENCODING_VERSION", 99)
-    assert not is_current(tmp_path / entry.id, result_key(entry, few, "bundled"))
+    assert not is_current(tmp_path / entry.id, result_key(entry, few, "bundled", tmp_path / "m.json"))
 
 
 def test_the_command_keeps_a_full_result(checkpoint: Path, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_results_of_the_version_before_are_read_and_count(
     as_version_0_1(path)
     results = path.with_name("results.json")
     results.write_text(results.read_text().replace('"float32"', '"bfloat16 autocast"'))
-    assert not is_current(path.parent, result_key(entry, few, "bundled"))
+    assert not is_current(path.parent, result_key(entry, few, "bundled", tmp_path / "m.json"))
 
 
 def as_version_0_1(path: Path) -> None:
@@ -434,5 +434,5 @@ def test_folders_that_arguments_name_count_by_their_content(tmp_path: Path, argu
     keys = []
     for name in ("adapter_model.safetensors", "config.json", "vocab.txt", "merges.txt", "spiece.model"):
         (folder / name).write_text(name)
-        keys.append(json.dumps(result_key(entry, few, "bundled")))
+        keys.append(json.dumps(result_key(entry, few, "bundled", tmp_path / "m.json")))
     assert len(set(keys)) == 5

@@ -41,7 +41,7 @@ def test_a_part_of_the_rows_and_rows_of_their_own(entry: Entry, real_data: Path,
 
 def test_the_anchor_is_that_of_the_english_rows(entry: Entry, real_data: Path) -> None:
     """Else the board would find no subsets of a target that was evaluated on a native set, too."""
-    key = result_key(entry, {"xnli": (("eu_native", "de"), 8)}, str(real_data))
+    key = result_key(entry, {"xnli": (("eu_native", "de"), 8)}, str(real_data), Path("m.json"))
     assert key["anchors"]["xnli"] == anchor_of("xnli", Options(str(real_data)), "de")
 
 

@@ -26,35 +26,6 @@ from xscale.manifest import Entry, make_entry
 SELECTION = {"xcopa": (("en", "it"), 12), "xnli": (("en",), 6)}
 
 
-@pytest.fixture(scope="module")
-def causal_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GPT-2 of one layer with random weights over bytes."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("lm")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(
-        models.BPE({c: i for i, c in enumerate(["<|endoftext|>", *alphabet])}, [], unk_token=None)
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>"
-    )
-    torch.manual_seed(3)
-    config = GPT2Config(
-        vocab_size=257, n_positions=512, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
-    )
-    model = GPT2LMHeadModel(config)
-    for parameter in model.parameters():
-        if parameter.dim() == 2:
-            torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
-
-
 def evaluate(entry: Entry, folder: Path, selection: dict = SELECTION) -> tuple[dict, list[dict]]:
     output = evaluate_entry(entry, selection, "bundled", folder / "manifest.json", folder)
     return output, read_predictions(folder / entry.id / PREDICTIONS).table.to_pylist()
@@ -267,10 +238,10 @@ def test_few_shot_examples_and_chat_templates(
     name = "asked"
     options = EvaluationOptions(num_fewshot=shots, apply_chat_template=True)
     entry = plain.model_copy(update={"evaluation": options})
-    assert not is_current(tmp_path / "lm", result_key(entry, few, "bundled"))
+    assert not is_current(tmp_path / "lm", result_key(entry, few, "bundled", tmp_path / "m.json"))
     evaluate(entry, tmp_path, few)
-    assert is_current(tmp_path / "lm", result_key(entry, few, "bundled"))
-    assert is_current(tmp_path / "lm", result_key(plain, few, "bundled"))
+    assert is_current(tmp_path / "lm", result_key(entry, few, "bundled", tmp_path / "m.json"))
+    assert is_current(tmp_path / "lm", result_key(plain, few, "bundled", tmp_path / "m.json"))
     assert all(text.startswith("<user>") for text in seen["asked"])
     assert all(text.count("<user>") == shots + 1 for text in seen["asked"])
     name = "more"

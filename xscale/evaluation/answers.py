@@ -46,7 +46,7 @@ from xscale.evaluation.predictions import (
 )
 from xscale.evaluation.processes import is_first_process
 from xscale.files import sha256_of_folder, write_text
-from xscale.manifest import LOCAL_MODEL, Entry
+from xscale.manifest import LOCAL_MODEL, Entry, argument_places, commit_of
 
 __all__ = ["AHEAD", "PARTIAL", "RESULTS", "Selection", "evaluate_entry", "is_current", "result_key"]
 
@@ -61,7 +61,6 @@ Known = Mapping[
 # one of these is there where a driver for CUDA or ROCm is (Linux, Windows' Linux)
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 RESULTS = "results.json"  # beside `predictions.parquet`; results-2.json beside predictions-2.parquet
-FOLDERS = ("peft", "delta", "tokenizer", "lora_local_path")  # arguments of lm_eval's models that may name one
 NO_OPTIONS: Mapping[str, Any] = {}
 # the parts of a key that an answer must share to count; the others say which documents
 SETTINGS = (
@@ -76,8 +75,9 @@ SETTINGS = (
 )
 
 
-def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any]:
-    """What answers must have been computed with to count, and which ones are asked for.
+def result_key(entry: Entry, selection: Selection, source: str, manifest: Path) -> dict[str, Any]:
+    """What answers must have been computed with to count, and which ones are asked for. Relative folders in the entry's
+    arguments count from that of the `manifest`.
 
     Raises `DataError` when the data is missing or is not the rows that the tasks were made for, `UserError` for a
     precision that this machine does not have.
@@ -96,8 +96,8 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
         "model_args": {
             k: v for k, v in sorted(entry.model_args.items()) if k != "pretrained" or entry.sha256 is None
         },
-        "weights": entry.sha256 or str(entry.model_args.get("revision", "main")),
-        "files": _files(entry),
+        "weights": entry.sha256 or commit_of(entry)[1] or str(entry.model_args.get("revision", "main")),
+        "files": _files(entry, manifest),
         "precision": _precision(entry) if encoder else None,  # of others it is what their arguments say
         "encoding_version": ENCODING_VERSION if encoder else None,
         "evaluation": {} if entry.evaluation is None else entry.evaluation.model_dump(exclude_defaults=True),
@@ -126,13 +126,15 @@ def result_key(entry: Entry, selection: Selection, source: str) -> dict[str, Any
     return dict(json.loads(json.dumps(key)))
 
 
-def _files(entry: Entry) -> dict[str, str]:
-    """SHA-256 of the folders that other arguments than `pretrained` name: adapters, deltas, tokenizers."""
+def _files(entry: Entry, manifest: Path) -> dict[str, str]:
+    """What the folders that other arguments than `pretrained` name (adapters, deltas, tokenizers) hold: their SHA-256, of
+    the hub the commit."""
     found = {}
-    for name in FOLDERS:
-        value = entry.model_args.get(name)
-        if isinstance(value, str) and Path(value).expanduser().is_dir():
-            found[name] = sha256_of_folder(Path(value).expanduser())
+    for name, place in argument_places(entry, manifest).items():
+        if isinstance(place, Path):
+            found[name] = sha256_of_folder(place)
+        elif place[1] is not None:
+            found[name] = f"commit {place[1]}"
     return found
 
 
@@ -306,7 +308,7 @@ def evaluate_entry(
     model or data do not fit.
     """
     folder = results / entry.id
-    asked = result_key(entry, selection, source)
+    asked = result_key(entry, selection, source, manifest)
     stored = stored_answers(folder, asked)
     homes = {target: _home(stored, asked, target) for target in selection}
     done = [one for one, view in homes.values() if one is not None and view is None]
@@ -317,7 +319,7 @@ def evaluate_entry(
     model = build_model(entry, manifest) if model is None else model
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     key = result_key(
-        entry, {target: (view.languages, view.limit) for target, (_, view) in todo.items()}, source
+        entry, {target: (view.languages, view.limit) for target, (_, view) in todo.items()}, source, manifest
     )
     journals = kept(folder, key)
     cut: dict[str, int | None] = {}

@@ -14,7 +14,8 @@ from harness_tasks.targets import get_target
 from harness_tasks.tasks import group_name, task_name, yaml_folder
 from xscale.errors import UserError
 from xscale.files import sha256_of_folder, state_of_folder
-from xscale.manifest import LOCAL_MODEL, Entry, checkpoint_folder
+from xscale.hub import hub_folder
+from xscale.manifest import LOCAL_MODEL, Entry, argument_places, checkpoint_folder, commit_of
 
 
 def data_stamp(target: str, source: str, languages: Sequence[str] = ()) -> tuple[tuple[str, int, int], ...]:
@@ -115,6 +116,11 @@ def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
                 f"{manifest}: entry {entry.id!r}: the files in {folder} are not those that were registered (sha256 "
                 "differs); restore them, or remove the entry and add it again"
             )
+    commit = commit_of(entry)[1]
+    if commit is not None:
+        arguments["revision"] = commit  # what the answers are stored by
+    for name, place in argument_places(entry, manifest).items():
+        arguments[name] = str(place if isinstance(place, Path) else hub_folder(place[0], place[1] or "main"))
     if entry.model == LOCAL_MODEL:
         from xscale.evaluation.encoder_lm import EncoderLM
 

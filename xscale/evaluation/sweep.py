@@ -65,7 +65,9 @@ def evaluate_entries(
                 model = ready.pop(entry.id, None) if waiting is None else waiting.result()
                 ahead = _load_ahead(loader, todo, number + 1, manifest, ready)
                 with nullcontext() if several else FileLock(results / f".{entry.id}.lock"):
-                    if several or not is_current(results / entry.id, result_key(entry, chosen, source)):
+                    if several or not is_current(
+                        results / entry.id, result_key(entry, chosen, source, manifest)
+                    ):
                         evaluate_entry(entry, chosen, source, manifest, results, model)
                         done.append(entry.id)
             except Exception as error:
@@ -114,7 +116,7 @@ def _compute_together(todo: Todo, source: str, manifest: Path, results: Path) ->
                     locks.enter_context(FileLock(results / f".{entry.id}.lock"))
                 models, asked = [], []
                 for entry, _ in members:
-                    key = result_key(entry, {target: (languages, limit)}, source)
+                    key = result_key(entry, {target: (languages, limit)}, source, manifest)
                     sections = missing(key, target, source, results / entry.id)
                     if any(section.needed for section in sections.values()):
                         if entry.id not in together:

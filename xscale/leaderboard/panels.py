@@ -29,10 +29,11 @@ from xscale.evaluation.predictions import (
     prediction_files,
     read_predictions,
 )
-from xscale.manifest import Entry, Manifest
+from xscale.manifest import LOCAL_MODEL, Entry, Manifest
 
 TARGET_NAMES = {name: target.title for name, target in targets().items()}
 SUBSET_NAMES = {"all": "acc", "id": "ID", "ood": "OOD"}
+COMMIT = re.compile("[0-9a-f]{40}")
 Membership = Callable[[str, str], Mapping[str, npt.NDArray[Any]]]
 
 
@@ -133,6 +134,13 @@ def _load_all(entry: Entry, folder: Path) -> Result:
     if not good:
         return found[0]
     seen = {(target, scores.data_key) for target, scores in good[0].scores.items()}
+    states = list(dict.fromkeys(str(result.info.get("weights")) for result in good))
+    if not entry.sha256 and len(states) > 1:
+        shown = f"its answers are of {len(states)} states of a model of the hub: {', '.join(s[:12] for s in states)}"
+        good = [
+            replace(result, scores={name: _noted(scores, shown) for name, scores in result.scores.items()})
+            for result in good
+        ]
     more = []
     for result in good[1:]:  # of two answers to the same, those that were begun last count
         other = {t: scores for t, scores in result.scores.items() if (t, scores.data_key) not in seen}
@@ -161,7 +169,24 @@ def _load(entry: Entry, path: Path) -> Result:
     stale = _stale(entry, stored.info)
     if stale:
         return Result(entry, "stale", f"{stale}; run `xscale eval` again", info=stored.info)
+    if not entry.sha256 and _is_on_the_hub(entry) and not COMMIT.fullmatch(str(stored.info.get("weights"))):
+        scores = {name: _noted(found, UNKNOWN_STATE) for name, found in scores.items()}
     return Result(entry, "ok", scores=scores, info=stored.info)
+
+
+UNKNOWN_STATE = (
+    "answered by a model of the hub whose commit is not known (no revision was given, and neither the hub nor its cache "
+    "said): what it is may have changed between its answers"
+)
+
+
+def _is_on_the_hub(entry: Entry) -> bool:
+    name = entry.model_args.get("pretrained")
+    return isinstance(name, str) and not name.startswith((".", "/", "~")) and entry.model != LOCAL_MODEL
+
+
+def _noted(scores: Scores, note: str) -> Scores:
+    return replace(scores, note="; ".join(filter(None, (scores.note, note))))
 
 
 def _stale(entry: Entry, info: Mapping[str, Any]) -> str | None:
@@ -172,7 +197,7 @@ def _stale(entry: Entry, info: Mapping[str, Any]) -> str | None:
     options = {} if entry.evaluation is None else entry.evaluation.model_dump(exclude_defaults=True)
     if (info.get("evaluation") or {}) != options:
         return "evaluated with other few-shot examples or chat template"
-    pinned = isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision) is not None
+    pinned = isinstance(revision, str) and COMMIT.fullmatch(revision) is not None
     if not entry.sha256 and pinned and weights and str(revision) not in str(weights):
         return f"evaluated at another revision than {revision}"
     return None
