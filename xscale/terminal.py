@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import textwrap
 import unicodedata
 from types import FrameType
 from typing import NoReturn
@@ -30,6 +31,14 @@ def safe_text(text: object, keep: str = "") -> str:
 def tell(text: object, end: str = "\n") -> None:
     """Print to standard output; lines and tabs stay, nothing else acts on the terminal."""
     sys.stdout.write(safe_text(text, "\n\t") + end)
+
+
+def wrapped(text: object, width: int = 80) -> str:
+    """The text in lines of at most `width` columns, the further ones set in; words stay whole."""
+    lines = textwrap.wrap(
+        safe_text(text), width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines)
 
 
 def one_line(text: object) -> str:

@@ -33,4 +33,4 @@ def test_the_hub_is_not_asked() -> None:
 
 def test_what_cannot_be_listed() -> None:
     code, _, errors = call("ls", "tongues")
-    assert code == 2 and "entries or languages" in errors
+    assert code == 2 and "'entries', 'languages'" in errors

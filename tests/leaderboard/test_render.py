@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from synthetic import correlated, entry, halves, ladder, result
 from xscale.errors import UserError
 from xscale.leaderboard.panels import Result, build_panels
 from xscale.leaderboard.render import FORMATS, render, visible
-from xscale.leaderboard.table import Board, make_board
+from xscale.leaderboard.table import Board, Filter, make_board
 
 RNG = np.random.default_rng(3)
 ITEM = RNG.standard_normal((240, 1))
@@ -146,3 +147,57 @@ def test_unknown_format_is_refused() -> None:
 def test_visible_cuts_in_the_middle() -> None:
     assert visible("a" * 10 + "b" * 10, 7) == "aaa…bbb"
     assert visible("a\nb\x07") == "a\\u000ab\\u0007"
+
+
+def test_a_breakdown_is_one_table_in_which_indonesian_is_a_figure_too() -> None:
+    """A column a language where all fit, else a line a language; `id` is a language's code, not an entry's name."""
+    codes = ("en", "et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh")
+    results = [
+        result(made, correlated(60, 12, 0.5, 0.5, RNG), target="xcopa", choices=2, languages=codes)
+        for made in ladder((0, 512))
+    ]
+    text = render(board(results, by="language"))
+    assert text.count("Accuracy by language group") == 1 and max(map(len, text.splitlines())) <= 80
+    shown = text.partition("Accuracy by language group")[2].splitlines()[2:]
+    assert shown[0].split() == ["N", "0", "512"]
+    (line,) = [line for line in shown if line.startswith("id Indonesian")]
+    figures = [
+        f"{100 * (r.scores['xcopa'].predictions == r.scores['xcopa'].labels)[:, 3].mean():.1f}"
+        for r in results
+    ]
+    assert line.split()[2:] == figures
+    assert "languages" not in "".join(shown[:14]).replace("language group", "")  # a row of ones says nothing
+    few = render(board(results, by="language"), width=140)
+    head = next(line for line in few.splitlines() if " et " in line and " id " in line)
+    below = few.splitlines()[few.splitlines().index(head) + 1]
+    end = head.index(" id ") + 3
+    assert below[:end].endswith("-") and below[end : end + 1] in ("", " ")  # it ends where its figures end
+
+
+def test_latex_has_labels_minus_signs_and_notes_as_text() -> None:
+    text = render(board(by="language"), "latex_booktabs")
+    assert "\\label{tab:xscale-xnli}" in text and "\\label{tab:xscale-xcopa}" in text
+    assert not [line for line in text.splitlines() if line.startswith("%")]
+    assert "in/out of distribution" in text and "\\footnotesize" in text
+    assert not re.search(r"[\[ ]-\d", text) and "$-$" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_models_of_other_people_are_named_once_under_a_heading_that_says_so() -> None:
+    results = [
+        result(entry(name, base=None, targets={}), correlated(240, 4, 0.5, 0.5, RNG))
+        for name in ("mine", "theirs")
+    ]
+    text = render(board(results))
+    (head,) = [line for line in text.splitlines() if line.startswith("base or id")]
+    assert "id" not in head.replace("base or id", "").split() and "Δ" not in head
+    assert text.count("theirs") == 1 and "no deltas: no baseline in the manifest" in text
+
+
+def test_notes_are_about_tables_that_are_shown() -> None:
+    results = [
+        *[result(made, correlated(240, 4, 0.5, 0.5, RNG)) for made in ladder((0, 512))],
+        result(entry("few"), correlated(120, 4, 0.5, 0.5, RNG)),
+    ]
+    assert "240 rows against 120" in " ".join(render(board(results)).split())
+    assert "against" not in render(board(results, show=Filter(ids=("few",))))

@@ -305,7 +305,16 @@ def compare(
         return
     panels, results = load(manifest, [first, second], target, language)
     comparison = compare_entries(panels, results, first, second, by=by, subset=subset, draws=draws)
-    tell(render_comparison(comparison, format=format, flips=flips), end="")
+    texts = _english_texts(panels, results) if flips and format != "json" else {}
+    tell(render_comparison(comparison, format=format, flips=flips, texts=texts), end="")
+
+
+def _english_texts(panels: Sequence[Any], results: Sequence[Any]) -> dict[str, Any]:
+    """Target -> its English test rows, where the data that was evaluated is still there."""
+    from xscale.leaderboard.report import english_rows
+
+    found = {panel.target: english_rows(panel, results)[0] for panel in reversed(panels)}
+    return {target: rows for target, rows in found.items() if rows}
 
 
 def report(

@@ -13,7 +13,7 @@ from xscale.cli import data as data_commands
 from xscale.cli import entries, leaderboard
 from xscale.cli import units as units_commands
 from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
-from xscale.terminal import tell
+from xscale.terminal import tell, wrapped
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -322,32 +322,35 @@ def list_entries(
     targets_file: leaderboard.TargetsFileOption = None,
 ) -> None:
     """List the manifest's entries and whether each has results, or the languages of the targets."""
-    from tabulate import tabulate
-
     if what == "languages":
+        from tabulate import tabulate
+
         from xscale.cli.languages import language_lines
 
         heads, lines, source = language_lines(target, data)
         tell(tabulate(lines, headers=heads, disable_numparse=True))
         tell(f"{len(lines)} languages; source: {source}")
         return
-    from xscale.evaluation.predictions import PREDICTIONS
-    from xscale.leaderboard.render import visible
+    from xscale.evaluation.predictions import prediction_files
+    from xscale.leaderboard.render import fitted, grid, visible
     from xscale.manifest import read_manifest
     from xscale.workspace import RESULTS
 
     rows = [
-        (
+        [
             visible(entry.id),
             entry.model,
-            "+".join(entry.intermediate) or "-",
-            "-" if entry.size is None else entry.size,
-            "-" if entry.seed is None else entry.seed,
-            "yes" if (manifest.parent / RESULTS / entry.id / PREDICTIONS).exists() else "no",
-        )
+            visible("+".join(entry.intermediate) or "-"),
+            "-" if entry.size is None else f"{entry.size:,}",
+            "-" if entry.seed is None else str(entry.seed),
+            "yes" if prediction_files(manifest.parent / RESULTS / entry.id) else "no",
+        ]
         for entry in read_manifest(manifest).entries
     ]
-    tell(tabulate(rows, headers=["id", "model", "intermediate", "size", "seed", "results"]))
+    heads = ["id", "model", "intermediate", "size", "seed", "results"]
+    heads, rows = fitted(heads, rows, spare=("intermediate", "model", "seed"))
+    align = ["right" if head in ("size", "seed") else "left" for head in heads]
+    tell(grid(heads, rows, [], "simple", align))
 
 
 @app.command(short_help="Check manifest, checkpoints and results", epilog="Example: xscale check --deep")
@@ -509,7 +512,7 @@ def _executor(name: str, address: str | None, experiment: Any) -> Any:
 
 def _print_plan(lines: list[str]) -> None:
     for line in lines:
-        tell(line)
+        tell(wrapped(line))
     tell(f"{len(lines)} steps; nothing was done" if lines else "nothing is left to do")
 
 

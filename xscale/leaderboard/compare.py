@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from harness_tasks.targets import targets
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import Bootstrap, Delta, estimate, paired_delta
@@ -23,6 +26,8 @@ from xscale.leaderboard.render import (
     visible,
 )
 from xscale.leaderboard.table import Groups, language_groups, plain
+
+LONGEST_TEXT = 200  # letters of a row's text that are shown
 
 
 @dataclass(frozen=True)
@@ -190,10 +195,15 @@ def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
 
 
 def render_comparison(
-    found: Sequence[Comparison], format: str = "simple", *, flips: int = 10, width: int = 80
+    found: Sequence[Comparison],
+    format: str = "simple",
+    *,
+    flips: int = 10,
+    width: int = 80,
+    texts: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> str:
     """Comparisons as text ("simple", "github") or JSON; `flips` rows that changed are listed (JSON has
-    all).
+    all), with their English text where `texts` has a target's rows.
     """
     if format == "json":
         return json.dumps(plain([asdict(item) for item in found]), indent=2, ensure_ascii=False) + "\n"
@@ -202,11 +212,14 @@ def render_comparison(
     blocks = []
     for item in found:
         blocks.append(text_block(item.title, format, width))
-        blocks.append(text_block(f"A: {visible(item.first)}", format, width))
-        blocks.append(text_block(f"B: {visible(item.second)}", format, width))
-        blocks.append(_lines_grid("subset", item.subsets, format, shorten=False))
+        pair = [
+            text_block(f"{name}: {visible(of)}", format, width)
+            for name, of in (("A", item.first), ("B", item.second))
+        ]
+        blocks.append(("\n" if format == "simple" else "\n\n").join(pair))
+        blocks.append(_lines_grid("subset", item.subsets, format, width, shorten=False))
         on = "" if item.subset == "all" else f" ({subset_name(item.subset)} rows)"
-        blocks.append(_lines_grid(f"{item.by}{on}", item.groups, format, shorten=True))
+        blocks.append(_lines_grid(f"{item.by}{on}", item.groups, format, width, shorten=True))
         share = 100 * (item.gained + item.lost) / item.documents
         blocks.append(
             text_block(
@@ -217,12 +230,8 @@ def render_comparison(
             )
         )
         if flips and item.flips:
-            heads = ["row", "label", "right in B only", "right in A only"]
-            body = [
-                [str(flip.row), str(flip.label), _codes(flip.gained), _codes(flip.lost)]
-                for flip in item.flips
-            ]
-            blocks.append(grid(heads, body[:flips], [], format))
+            rows = (texts or {}).get(item.target, ())
+            blocks.append(_flips(item.target, item.flips[:flips], rows, format, width))
     blocks.append(
         text_block(
             "percent; delta: B - A in points on the same rows, 95% interval over clusters of rows with all their "
@@ -234,11 +243,42 @@ def render_comparison(
     return "\n\n".join(blocks) + "\n"
 
 
-def _codes(codes: Sequence[str]) -> str:
-    return " ".join(codes) or "-"
+def _flips(
+    target: str, flips: Sequence[Flip], rows: Sequence[Mapping[str, Any]], format: str, width: int
+) -> str:
+    """Rows that flipped: where, what is right, and the English text where there is one."""
+    known = targets().get(target)
+
+    def label(flip: Flip) -> str:
+        return known.answers[flip.label] if known and flip.label < len(known.answers) else str(flip.label)
+
+    def text(flip: Flip) -> str:
+        if known is None or flip.row >= len(rows):
+            return ""
+        return visible(" | ".join(str(rows[flip.row][name]) for name in known.text_fields), LONGEST_TEXT)
+
+    if format == "github":
+        heads = ["row", "label", "right in B only", "right in A only", *(["text"] if rows else [])]
+        body = [
+            [str(flip.row), label(flip), " ".join(flip.gained) or "-", " ".join(flip.lost) or "-"]
+            + ([text(flip)] if rows else [])
+            for flip in flips
+        ]
+        return grid(heads, body, [], format)
+    lines = []
+    for flip in flips:
+        where = [
+            f"right in {name} only: {' '.join(codes)}"
+            for name, codes in (("B", flip.gained), ("A", flip.lost))
+            if codes
+        ]
+        lines.append(text_block(f"row {flip.row} ({label(flip)}), {'; '.join(where)}", format, width))
+        if text(flip):
+            lines.append(textwrap.indent(text_block(text(flip), format, width - 4), "    "))
+    return "\n".join(lines)
 
 
-def _lines_grid(head: str, lines: Sequence[Line], format: str, shorten: bool) -> str:
+def _lines_grid(head: str, lines: Sequence[Line], format: str, width: int, shorten: bool) -> str:
     heads = [head, "rows", "commonest", "A", "B", "delta", "95%", "p (Holm)"]
     if shorten:
         heads[1] = "languages"
@@ -255,4 +295,10 @@ def _lines_grid(head: str, lines: Sequence[Line], format: str, shorten: bool) ->
         ]
         for line in lines
     ]
+    if shorten and all(line.languages == 1 for line in lines):
+        heads, body = [head, *heads[2:]], [[cells[0], *cells[2:]] for cells in body]
+    if format == "simple":
+        rest = sum(max(len(row[index]) for row in (heads, *body)) + 2 for index in range(1, len(heads)))
+        for cells in body:
+            cells[0] = visible(cells[0], max(width - rest, 8))
     return grid(heads, body, [], format)

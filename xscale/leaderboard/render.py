@@ -18,15 +18,19 @@ from typing import Any
 
 from tabulate import tabulate
 
+from harness_tasks.targets import languages
 from xscale.errors import UserError
 from xscale.leaderboard.bootstrap import Delta, Estimate
 from xscale.leaderboard.panels import SUBSET_NAMES
-from xscale.leaderboard.table import BREAKDOWNS, Board, Row, Table, to_json
+from xscale.leaderboard.table import BREAKDOWNS, NO_BASELINE, Board, Row, Table, to_json
 from xscale.terminal import safe_text
 
 FORMATS = ("simple", "github", "latex_booktabs", "csv", "json", "html")
 WIDTH = 80
+PAGE_COLUMNS = 8  # figures that a printed page has room for beside names
+SHORT = 10  # columns that a name is cut to at most
 _NONE = "-"
+BASE_OR_ID = "base or id"
 DIFFERENCE = "ΔOOD - ΔID"
 Cells = list[list[str]]
 
@@ -113,15 +117,18 @@ def rank_text(row: Row) -> str:
 
 
 def _identity(table: Table) -> list[tuple[str, Callable[[Row], str]]]:
-    """The columns that say which checkpoint a row is; the id stands in for a base that is unknown or not
-    enough.
+    """The columns that say which checkpoint a row is; the id stands in for a base that is unknown (the heading says so),
+    and beside one that is not enough.
     """
-    labels = [(row.base, row.intermediate, row.size, row.seeds, row.targets) for row in table.rows]
+    labels = [(row.base or row.id, row.intermediate, row.size, row.seeds, row.targets) for row in table.rows]
     columns: list[tuple[str, Callable[[Row], str]]] = []
     if len(set(labels)) < len(labels):
         columns.append(("id", lambda row: visible(row.id)))
     columns += [
-        ("base", lambda row: visible(row.base if row.base is not None else row.id)),
+        (
+            BASE_OR_ID if any(row.base is None for row in table.rows) else "base",
+            lambda row: visible(row.base if row.base is not None else row.id),
+        ),
         ("intermediate", lambda row: visible(intermediate_name(row))),
         ("tuned on", lambda row: visible("+".join(row.targets) or _NONE)),
         ("N", lambda row: _NONE if row.size is None else f"{row.size:,}"),
@@ -182,7 +189,7 @@ def _columns(table: Table, wide: bool) -> tuple[list[str], Cells, Cells]:
 def _delta_columns(table: Table, wide: bool, add: Callable[[str, list[str]], None]) -> None:
     """The deltas with their intervals, and ΔOOD − ΔID."""
     marks = _reasons(table)
-    for name in table.rows[0].deltas if table.rows else ():
+    for name in table.rows[0].deltas if table.rows and not _no_deltas(table) else ():
         deltas = [row.deltas[name] for row in table.rows]
         add(
             visible(f"Δ{subset_name(name)}"),
@@ -210,6 +217,11 @@ def _delta_columns(table: Table, wide: bool, add: Callable[[str, list[str]], Non
             add("p of it", [p_text(d.p) if d else _NONE for d in differences])
 
 
+def _no_deltas(table: Table) -> bool:
+    """Whether all rows are models without a baseline: a line says it better than empty columns."""
+    return {delta.reason for row in table.rows for delta in row.deltas.values()} == {NO_BASELINE}
+
+
 def _found(delta: Delta) -> str:
     return _NONE if not math.isfinite(delta.detectable) else percent(delta.detectable)
 
@@ -235,16 +247,20 @@ def _table(table: Table, format: str, wide: bool, width: int | None) -> str:
     blocks = [grid(heads, lines, foot, format)]
     if table.groups:
         blocks += _breakdown(table, format, width)
-    details += [f"[{number}] {reason}" for number, reason in enumerate(_reasons(table), 1)]
+    marked = "no deltas: {1}" if _no_deltas(table) else "[{0}] {1}"
+    details += [marked.format(number, reason) for number, reason in enumerate(_reasons(table), 1)]
     details += table.notes
-    return with_caption(caption, [visible(detail) for detail in details], "\n\n".join(blocks), format, width)
+    label = f"tab:xscale-{re.sub('[^a-z0-9]+', '-', table.target.lower())}"
+    label += f"-{table.number}" if table.number > 1 else ""
+    joined = "\n\n".join(blocks)
+    return with_caption(caption, [visible(detail) for detail in details], joined, format, width, label)
 
 
 def _without_constants(
     heads: list[str], lines: Cells, foot: Cells, keep: bool
 ) -> tuple[list[str], Cells, Cells, str]:
     """Leave out identity columns that are the same in all of several rows, and say them in a line instead."""
-    names = ("base", "intermediate", "tuned on", "N", "seed")
+    names = ("base", BASE_OR_ID, "intermediate", "tuned on", "N", "seed")
     same = (
         []
         if keep or len(lines) < 2
@@ -299,14 +315,14 @@ def _fitted(heads: list[str], lines: Cells, foot: Cells, width: int) -> tuple[li
 
     def shorten(longest: int) -> None:
         for index, head in enumerate(heads):
-            if head in ("id", "base", "intermediate", "tuned on"):
+            if head in ("id", "base", BASE_OR_ID, "intermediate", "tuned on"):
                 for row in lines:
                     row[index] = visible(row[index], longest)
 
     def drop_if_spare(name: str) -> None:
         if name not in heads or fits():
             return
-        index, names = heads.index(name), ("id", "base", "intermediate", "tuned on", "N", "seed")
+        index, names = heads.index(name), ("id", "base", BASE_OR_ID, "intermediate", "tuned on", "N", "seed")
         kept = [i for i, head in enumerate(heads) if head in names and i != index]
         if kept and len({tuple(row[i] for i in kept) for row in lines}) == len(lines):
             drop(index)
@@ -333,12 +349,35 @@ def _fitted(heads: list[str], lines: Cells, foot: Cells, width: int) -> tuple[li
     return heads, lines, foot
 
 
+def fitted(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], spare: Sequence[str], width: int = WIDTH
+) -> tuple[list[str], Cells]:
+    """Heads and lines of at most `width` columns where that is possible: texts of the columns in `spare` are cut, then left
+    out, the first one first; the others stay whole."""
+    heads, body = list(heads), [list(line) for line in lines]
+
+    def excess() -> int:
+        sizes = [max(len(line[index]) for line in (heads, *body)) for index in range(len(heads))]
+        return sum(sizes) + 2 * (len(heads) - 1) - width
+
+    for name in spare:
+        if excess() > 0:
+            index = heads.index(name)
+            room = max(len(line[index]) for line in (heads, *body)) - excess()
+            for line in body:
+                line[index] = visible(line[index], max(room, len(name), SHORT))
+    for name in spare:
+        if excess() > 0:
+            index = heads.index(name)
+            for line in (heads, *body):
+                del line[index]
+    return heads, body
+
+
 def _breakdown(table: Table, format: str, width: int | None) -> list[str]:
-    """Accuracy by language group, in as many parts as the width needs."""
+    """Accuracy by language group: a column a group where the width has room for all of them, else a line a group."""
     names = list(table.groups)
-    identity = [
-        (head, cell) for head, cell in _identity(table) if head in ("id", "base", "intermediate", "N", "seed")
-    ]
+    identity = [(head, cell) for head, cell in _identity(table) if head != "tuned on"]
     heads, lines, _, _ = _without_constants(
         [head for head, _ in identity],
         [[cell(row) for _, cell in identity] for row in table.rows],
@@ -346,31 +385,70 @@ def _breakdown(table: Table, format: str, width: int | None) -> list[str]:
         keep=False,
     )
     lines = [[visible(cell, 20) for cell in line] for line in lines]
-    fixed = sum(max(len(line[i]) for line in (heads, *lines)) + 2 for i in range(len(heads)))
-    room = len(names) if width is None else 0
+    figures = [
+        [percent(row.groups[name].value) if name in row.groups else _NONE for name in names]
+        for row in table.rows
+    ]
+    counts = [str(len(table.groups[name])) for name in names]
+    several = set(counts) > {"1"} or counts[:1] not in ([], ["1"])
+    title = (
+        f"Accuracy on {subset_name(table.group_subset)} rows by language group"
+        if (table.group_subset != "all")
+        else "Accuracy by language group"
+    )
+    wide = sum(max(len(line[i]) for line in (heads, *lines)) + 2 for i in range(len(heads)))
+    wide += sum(max(len(_short(name)), 5) + 2 for name in names) - 2
+    if (width is not None and wide > width) or (format == "latex_booktabs" and len(names) > PAGE_COLUMNS):
+        parts = _upright(heads, lines, names, figures, counts if several else [], format, width)
+    else:
+        body = [[*line, *cells] for line, cells in zip(lines, figures, strict=True)]
+        foot = [["languages", *[""] * (len(heads) - 1), *counts]] if several else []
+        align = [*sides(heads), *["right"] * len(names)]
+        parts = [grid([*heads, *map(_short, names)], body, foot, format, align)]
+    blocks = parts if format == "html" else [f"{text_line(title, format)}\n\n{parts[0]}", *parts[1:]]
+    return blocks
+
+
+def _upright(
+    heads: list[str],
+    lines: Cells,
+    names: list[str],
+    figures: Cells,
+    counts: list[str],
+    format: str,
+    width: int | None,
+) -> list[str]:
+    """A line a language group and a column a checkpoint, which `heads` and `lines` name, in as many tables as it takes."""
+    facts = languages()
+    named = [
+        f"{name} {facts[name].name}" if name in facts and ":" not in name else _short(name) for name in names
+    ]
+    first = max(map(len, (*named, *heads)))
+    first += len("  languages") if counts else 0
     blocks, start = [], 0
-    while start < len(names):
-        if width is not None:
-            room, used = 0, fixed
-            for name in names[start:]:
-                used += max(len(_short(name)), 5) + 2
-                if used - 2 > width and room:
-                    break
-                room += 1
-        part = names[start : start + room]
-        start += room
+    while start < len(lines):
+        stop, used = start, first
+        while stop < len(lines):
+            used += 2 + max(map(len, (*lines[stop], "99.9")))
+            if width is not None and used > width and stop > start:
+                break
+            stop += 1
         body = [
-            [*line, *[percent(row.groups[name].value) if name in row.groups else _NONE for name in part]]
-            for line, row in zip(lines, table.rows, strict=True)
+            [name, *([counts[index]] if counts else []), *[cells[index] for cells in figures[start:stop]]]
+            for index, name in enumerate(named)
         ]
-        counts = [["languages", *[""] * (len(heads) - 1), *[str(len(table.groups[name])) for name in part]]]
-        title = (
-            f"Accuracy on {subset_name(table.group_subset)} rows by language group"
-            if (table.group_subset != "all")
-            else "Accuracy by language group"
-        )
-        part_grid = grid([*heads, *[_short(name) for name in part]], body, counts, format)
-        blocks.append(part_grid if format == "html" else f"{text_line(title, format)}\n\n{part_grid}")
+        above = [
+            [
+                head,
+                *(["languages" if index == 0 else ""] if counts else []),
+                *[line[index] for line in lines[start:stop]],
+            ]
+            for index, head in enumerate(heads)
+        ]
+        align = ["left", *["right"] * (len(body[0]) - 1)]
+        rest = above[1:]
+        blocks.append(grid(above[0], rest or body, body if rest else [], format, align))
+        start = stop
     return blocks
 
 
@@ -378,15 +456,31 @@ def _short(group: str) -> str:
     return visible(group.partition(":")[2] or group)
 
 
-def grid(heads: list[str], lines: Cells, foot: Cells, format: str) -> str:
-    """A table of cells that are already text; `foot` stands apart below. Names are set left, figures
-    right.
-    """
+def sides(heads: Sequence[str]) -> list[str]:
+    """Where columns with these heads are set: names left, figures right."""
+    left = {
+        "id",
+        "base",
+        BASE_OR_ID,
+        "arm",
+        "intermediate",
+        "tuned on",
+        "note",
+        "verdict",
+        "target",
+        "subset",
+        *BREAKDOWNS,
+    }
+    return ["left" if head in left else "right" for head in heads]
+
+
+def grid(heads: list[str], lines: Cells, foot: Cells, format: str, align: Sequence[str] | None = None) -> str:
+    """A table of cells that are already text; `foot` stands apart below. Columns are set as `align` says, else by their
+    heads."""
+    align = list(align or sides(heads))
     escape = {"github": _markdown, "latex_booktabs": _latex}.get(format, str)
     heads, lines = [escape(head) for head in heads], [[escape(cell) for cell in line] for line in lines]
     foot = [[escape(cell) for cell in line] for line in foot if any(line)]
-    left = {"id", "base", "intermediate", "tuned on", "note", "verdict", "target", "subset", *BREAKDOWNS}
-    align = ["left" if head in left else "right" for head in heads]
     if format == "html":
         return _html_table(heads, lines, foot, align)
     if format == "simple":
@@ -394,7 +488,7 @@ def grid(heads: list[str], lines: Cells, foot: Cells, format: str) -> str:
         whole = [heads, rule, *lines, *([rule, *foot] if foot else [])]
         text = tabulate(whole, tablefmt="plain", disable_numparse=True, colalign=align)
         return "\n".join(row.rstrip() for row in text.splitlines())
-    kind = "latex_raw" if format == "latex_booktabs" else format
+    kind = {"latex_booktabs": "latex_raw", "github": "pipe"}.get(format, format)  # pipe: with alignment
     text = tabulate(lines + foot, heads, tablefmt=kind, disable_numparse=True, colalign=align)
     rows = text.splitlines()
     if format == "latex_booktabs":
@@ -432,13 +526,18 @@ def _html_table(heads: list[str], lines: Cells, foot: Cells, align: list[str]) -
     return f"<table>\n<thead>\n{row(heads, 'th')}\n</thead>\n<tbody>\n{body}\n</tbody>{end}\n</table>"
 
 
-def with_caption(caption: str, details: list[str], block: str, format: str, width: int | None) -> str:
+def with_caption(
+    caption: str, details: list[str], block: str, format: str, width: int | None, label: str = ""
+) -> str:
+    """A table under its caption and details; `label` is that of LaTeX."""
     if format == "github":
         return "\n\n".join([f"**{_markdown(caption)}**", block, *[_markdown(detail) for detail in details]])
     if format == "latex_booktabs":
         notes = " ".join(f"{_latex(detail)}." for detail in details)
         return (
-            f"\\begin{{table}}\n\\centering\n\\caption{{{_latex(caption)}. {notes}}}\n{block}\n\\end{{table}}"
+            f"\\begin{{table}}\n\\centering\n\\caption{{{_latex(caption)}. {notes}}}\n"
+            + (f"\\label{{{label}}}\n" if label else "")
+            + f"{block}\n\\end{{table}}"
         )
     if format == "html":
         notes = "".join(f"<p>{html.escape(detail)}</p>" for detail in details)
@@ -474,7 +573,9 @@ def _notes(board: Board, format: str, width: int | None) -> str:
         return "\n".join(f"- {_markdown(visible(item))}" for item in items)
     if format == "html":
         return "<ul>\n" + "\n".join(f"<li>{html.escape(visible(item))}</li>" for item in items) + "\n</ul>"
-    return "\n".join(f"% {_latex(visible(item))}" for item in items)
+    return (
+        f"{{\\footnotesize {' '.join(f'{_latex(visible(item))}.' for item in items)}\\par}}" if items else ""
+    )
 
 
 def text_block(text: str, format: str, width: int | None = WIDTH) -> str:
@@ -486,7 +587,7 @@ def text_block(text: str, format: str, width: int | None = WIDTH) -> str:
 def text_line(text: str, format: str) -> str:
     if format == "html":
         return f"<p>{html.escape(text)}</p>"
-    return _markdown(text) if format == "github" else f"% {text}" if format == "latex_booktabs" else text
+    return _markdown(text) if format == "github" else _latex(text) if format == "latex_booktabs" else text
 
 
 def _wrapped(text: str, width: int | None) -> list[str]:
@@ -515,11 +616,15 @@ _LATEX = {
     "Δ": r"$\Delta$",
     "…": r"\ldots{}",
     "×": r"$\times$",
+    "−": "$-$",
+    "≥": r"$\ge$",
+    "≤": r"$\le$",
 }
+_MINUS = re.compile(r"(?<![\w.\])])-(?=\d)")  # of a number, not the hyphen of a name or a range
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in _MINUS.sub("−", text))
 
 
 def records(board: Board) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from xscale.manifest import Entry
 SCHEMA = 1
 SORTS = ("ladder", "acc", "id", "ood", "gap", "delta", "size", "name")
 SEEDS = ("each", "mean")
+NO_BASELINE = "no baseline in the manifest"
 BREAKDOWNS = ("language", "script", "family", "seen", "source")
 Seeds = Literal["each", "mean"]
 Groups = Callable[[str], Mapping[str, tuple[str, ...]]]
@@ -435,7 +436,7 @@ def _delta(
 
 def _why_no_delta(entry: Entry, panel: Panel, panels: Sequence[Panel], status: Mapping[str, Result]) -> str:
     if entry.baseline is None:
-        return "baseline" if entry.size == 0 else "no baseline in the manifest"
+        return "baseline" if entry.size == 0 else NO_BASELINE
     found = status.get(entry.baseline)
     if found is None:
         return f"baseline {entry.baseline} is not in the manifest"
@@ -502,11 +503,12 @@ def _sorted(table: Table, sort: str) -> Table:
 def _notes(tables: Sequence[Table], panels: Sequence[Panel], tested: Family) -> list[str]:
     notes = []
     for target in dict.fromkeys(table.target for table in tables):
-        mine = [panel for panel in panels if panel.target == target]
+        shown = {table.number for table in tables if table.target == target}
+        mine = [panel for panel in panels if panel.target == target and panel.number in shown]
         others = [f"table {other.number}: {differences(mine[0], other)}" for other in mine[1:]]
         if others:
             notes.append(
-                f"{target}: tables of different data are not compared; table 1 against {', '.join(others)}"
+                f"{target}: tables of different data are not compared; table {mine[0].number} against {', '.join(others)}"
             )
     several = [row for table in tables for row in table.rows if len(row.ids) > 1]
     if several:

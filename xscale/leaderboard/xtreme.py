@@ -267,7 +267,12 @@ def render_xtreme(
             f"{names}: as published, not run here, in no statistics: {source}" + (f"; {note}" if note else "")
         )
     shown = with_caption(
-        CAPTION, [visible(text) for text in [*details, *NOTES]], "\n\n".join(blocks), format, narrow
+        CAPTION,
+        [visible(text) for text in [*details, *NOTES]],
+        "\n\n".join(blocks),
+        format,
+        narrow,
+        "tab:xscale-xtreme",
     )
     return f'<section class="xscale-board">\n{shown}\n</section>\n' if format == "html" else shown + "\n"
 
