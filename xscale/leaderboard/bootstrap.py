@@ -137,10 +137,6 @@ class Bootstrap:
         self.prepare(subset, [languages])
         return self._kept[subset, tuple(languages)]
 
-    def keeps(self, subset: str, languages: Sequence[str]) -> bool:
-        """Whether the draws of a group of languages are there already."""
-        return (subset, tuple(languages)) in self._kept
-
     def forget(self, subset: str, languages: Sequence[str]) -> None:
         """Let the draws of a group of languages go: 40 kB a checkpoint."""
         self._kept.pop((subset, tuple(languages)), None)

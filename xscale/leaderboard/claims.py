@@ -185,24 +185,15 @@ def _gains(bootstraps: Sequence[Bootstrap], arms: Sequence[Arm], seed: int) -> G
 
 
 def _macro(bootstrap: Bootstrap, column: str) -> tuple[st.Floats, st.Floats]:
-    """A task's score and its draws: mean over languages; of question answering that of F1 and exact match."""
+    """A task's score and its draws, mean over languages; of question answering that of F1 and exact match."""
     panel = bootstrap.panel
     parts = [bootstrap]
     if COLUMNS[column] == QUESTIONS and panel.scores is not None:
         there = panel.scores[1] > 0
         exact = replace(panel, scores=((panel.correct & there).astype(float), there.astype(float)))
         parts.append(Bootstrap(exact, bootstrap.draws, bootstrap.seed))
-    value = np.zeros(len(panel.entries))
-    draws = np.zeros((len(panel.entries), bootstrap.draws))
-    for part in parts:
-        for language in panel.languages:
-            kept = part.keeps("all", (language,))
-            one, drawn = part("all", (language,))
-            value += one / (len(parts) * len(panel.languages))
-            draws += drawn / (len(parts) * len(panel.languages))
-            if not kept:
-                part.forget("all", (language,))
-    return value, draws
+    found = [part("all") for part in parts]
+    return np.mean([value for value, _ in found], axis=0), np.mean([draws for _, draws in found], axis=0)
 
 
 @dataclass(frozen=True)

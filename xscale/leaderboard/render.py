@@ -674,7 +674,8 @@ def _flat(table: Table, row: Row) -> dict[str, Any]:
         put(metric, row.acc[name])
         line[f"{metric}_rows"] = subset.rows
         line[f"{metric}_clusters"] = subset.clusters
-        line[f"{metric}_commonest_label"] = round(subset.commonest_label, 6)
+        common = subset.commonest_label
+        line[f"{metric}_commonest_label"] = None if math.isnan(common) else round(common, 6)
         if row.seed_spread:
             line[f"{metric}_seed_sd"] = round(row.seed_spread[name], 6)
     if row.gap:
