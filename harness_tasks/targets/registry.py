@@ -44,21 +44,30 @@ def use_targets_file(path: str | Path | None) -> None:
     """
     if path is None:
         return
-    name = str(Path(path).expanduser().absolute())
+    name = str(_absolute(path))
     before = os.environ.get(ENVIRONMENT, "")
-    if name not in before.split(os.pathsep):
+    if name not in map(str, _files(before)):
         after = os.pathsep.join([*filter(None, before.split(os.pathsep)), name])
         _described(after)
         os.environ[ENVIRONMENT] = after
 
 
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _files(named: str) -> list[Path]:
+    """The files that the variable names, each once."""
+    return list(dict.fromkeys(_absolute(name) for name in named.split(os.pathsep) if name))
+
+
 @lru_cache(maxsize=16)
 def _described(files: str) -> tuple[Mapping[str, Target], Mapping[str, Language]]:
     known, facts = shipped_targets(), LANGUAGES
-    for name in filter(None, files.split(os.pathsep)):
+    for path in _files(files):
         from harness_tasks.targets.user import read_targets_file  # pydantic is not needed without
 
-        described = read_targets_file(Path(name).expanduser().absolute(), known, facts)
+        described = read_targets_file(path, known, facts)
         known, facts = dict(described.targets), dict(described.languages)
     return known, facts
 

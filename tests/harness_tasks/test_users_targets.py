@@ -85,6 +85,15 @@ def test_the_example_s_language_has_the_english_rows_subsets(mirror, monkeypatch
     assert languages()["kmr"].name == "Kurmanji" and "kmr" not in get_target("xnli").languages
 
 
+def test_a_file_that_is_named_twice_counts_once(mirror, monkeypatch):
+    """By XSCALE_TARGETS, as it is written from its own folder, and by --targets-file."""
+    monkeypatch.chdir(mirror.parent)
+    monkeypatch.setenv("XSCALE_TARGETS", "mine.yaml")
+    use_targets_file("mine.yaml")
+    use_targets_file(mirror.parent / "mine.yaml")
+    assert "review_nli" in targets() and os.environ["XSCALE_TARGETS"] == "mine.yaml"
+
+
 def test_the_example_s_target(mirror):
     use_targets_file(mirror.parent / "mine.yaml")
     options = Options(str(mirror))
