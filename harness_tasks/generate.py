@@ -69,6 +69,18 @@ metadata:
 """
 
 
+# what differs where documents have no choices
+TEXTS = (
+    ("output_type: multiple_choice", "output_type: generate_until"),
+    ("doc_to_choice: !function utils.doc_to_choice\n", ""),
+    ("doc_to_target: label", "doc_to_target: !function utils.doc_to_target"),
+    (
+        "metric_list:",
+        'generation_kwargs:\n  until: ["\\n"]\n  do_sample: false\n  max_gen_toks: 64\nmetric_list:',
+    ),
+)
+
+
 def common_name(target: str) -> str:
     """The file that a target's tasks include; lm_eval indexes *.yaml only, so not this one."""
     return f"_{group_name(target)}_common_yaml"
@@ -76,17 +88,36 @@ def common_name(target: str) -> str:
 
 def common_yaml(target: str) -> str:
     """What all tasks of a target have in common."""
-    names = ["acc", *(f"acc_{subset.name}" for subset in get_target(target).subsets)]
+    spec, text = get_target(target), COMMON
+    if not spec.has_choices:
+        for theirs, ours in TEXTS:
+            text = text.replace(theirs, ours)
     metrics = "\n".join(
-        f"  - metric: {name}\n    aggregation: mean\n    higher_is_better: true" for name in names
+        "  - " + "\n    ".join(_metric(spec, name, number))
+        for number, name in _metric_names(spec, subsets=True)
     )
-    return HEADER + COMMON.format(metrics=metrics, version=get_target(target).version)
+    return HEADER + text.format(metrics=metrics, version=spec.version)
+
+
+def _metric_names(spec: Target, subsets: bool) -> list[tuple[int, str]]:
+    """Number of the target's metric, and its name, also for the subsets."""
+    return [
+        (number, "_".join(filter(None, (metric, name))))
+        for number, metric in enumerate(spec.metrics)
+        for name in ("", *((subset.name for subset in spec.subsets) if subsets else ()))
+    ]
+
+
+def _metric(spec: Target, name: str, number: int) -> tuple[str, str, str]:
+    aggregation = "mean" if spec.has_choices or number else "ratio_of_sums"
+    return f"metric: {name}", f"aggregation: {aggregation}", "higher_is_better: true"
 
 
 def utils_module(target: str) -> str:
     """The module next to the YAML files."""
     places = "\n".join(f'USER_METRIC_{i} = UserMetric("{target}", {i})' for i in range(USER_METRICS))
-    return UTILS.replace("{target}", target).replace("{user_metrics}", places)
+    text = UTILS.replace("{target}", target).replace("{user_metrics}", places)
+    return text if get_target(target).has_choices else text.replace("doc_to_choice", "doc_to_target")
 
 
 def task_yaml(target: str, language: str, subset: str | None = None, subsets_file: str | None = None) -> str:
@@ -103,13 +134,15 @@ def task_yaml(target: str, language: str, subset: str | None = None, subsets_fil
     ]
     if place.user:
         lines.append(f"  targets_file: {_quoted(place.user)}")
-    if place.validation is None:
+    if get_target(target).place_of(language, "validation")[1] is None:
         lines += ["validation_split: null", "fewshot_split: null"]
     if subset:
-        metric = "  - metric: acc\n    aggregation: mean\n    higher_is_better: true"
+        spec = get_target(target)
         lines += [f"  subset: {subset}"]
         lines += [f"  subsets_file: {_quoted(subsets_file)}"] if subsets_file else []
-        lines += ["metric_list:", metric]
+        lines += ["metric_list:"]
+        for i, name in _metric_names(spec, subsets=False):
+            lines += ["  - " + "\n    ".join(_metric(spec, name, i))]
     return HEADER + "\n".join(lines) + "\n"
 
 
@@ -123,8 +156,12 @@ def group_yaml(target: str, subset: str | None = None, *, own_tasks: bool = Fals
     The tasks of a shipped subset are those of the languages with another selection, so they need no files and are
     not listed by ``lm_eval ls tasks``; `own_tasks` names tasks that have files.
     """
+    spec = get_target(target)
+    metrics = ", ".join(
+        "{" + ", ".join(_metric(spec, name, i)) + "}" for i, name in _metric_names(spec, subsets=False)
+    )
     lines = [f"group: {group_name(target, subset)}", "task:"]
-    for language in get_target(target).languages:
+    for language in spec.languages:
         if subset is None or own_tasks:
             lines.append(f"  - {task_name(target, language, subset)}")
             continue
@@ -133,7 +170,7 @@ def group_yaml(target: str, subset: str | None = None, *, own_tasks: bool = Fals
         lines += [
             f"  - task: {task_name(target, language)}",
             f"    dataset_kwargs: {{target: {target}, language: {language}, subset: {subset}{own_file}}}",
-            "    metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]",
+            f"    metric_list: [{metrics}]",
         ]
     return HEADER + "\n".join([*lines, *_metrics(target, subset), *_metadata(target)]) + "\n"
 
@@ -176,9 +213,8 @@ def all_axes_yaml(target: str) -> str:
 
 
 def _metrics(target: str, subset: str | None) -> list[str]:
-    names = ["acc", *([] if subset else [f"acc_{entry.name}" for entry in get_target(target).subsets])]
     lines = ["aggregate_metric_list:"]
-    for name in names:
+    for _, name in _metric_names(get_target(target), subsets=not subset):
         lines += [f"  - metric: {name}", "    weight_by_size: false"]
     if not subset:
         lines += [f"  - !function utils.USER_METRIC_{i}" for i in range(USER_METRICS)]
@@ -194,11 +230,13 @@ def yaml_files() -> dict[str, str]:
     files = {}
     for target, spec in shipped_targets().items():
         folder = group_name(target)
+        axes = language_groups(target) if spec.has_choices else {}
         files[f"{folder}/utils.py"] = utils_module(target)
         files[f"{folder}/{common_name(target)}"] = common_yaml(target)
         files[f"{folder}/_{folder}.yaml"] = group_yaml(target)
-        files[f"{folder}/_{group_name(target, 'axes')}.yaml"] = all_axes_yaml(target)
-        for value, codes in language_groups(target).items():
+        if axes:
+            files[f"{folder}/_{group_name(target, 'axes')}.yaml"] = all_axes_yaml(target)
+        for value, codes in axes.items():
             files[f"{folder}/_{group_name(target, axis_slug(value))}.yaml"] = axis_yaml(target, value, codes)
         for language in spec.places:
             files[f"{folder}/{task_name(target, language)}.yaml"] = task_yaml(target, language)
@@ -338,21 +376,27 @@ def further_table() -> str:
 
 def language_table() -> str:
     """Markdown table of the official languages."""
+    columns = _shown()
     lines = [
         "| code | ISO 639-3 | language | script | family | in XLM-R | GiB in CC-100 | "
-        f"{' | '.join(target.title for target in shipped_targets().values())} |",
-        f"| --- | --- | --- | --- | --- | :-: | ---: |{' :-: |' * len(shipped_targets())}",
+        f"{' | '.join(target.title for target in columns)} |",
+        f"| --- | --- | --- | --- | --- | :-: | ---: |{' :-: |' * len(columns)}",
     ]
-    official = {code for target in shipped_targets().values() for code in target.languages}
+    official = {code for target in columns for code in target.languages}
     for language in sorted((LANGUAGES[code] for code in official), key=lambda language: language.code):
         lines.append(_language_row(language))
     return "\n".join(lines)
 
 
+def _shown() -> list[Target]:
+    """The targets of the table of languages; docs/xtreme.md has the others."""
+    return [target for target in shipped_targets().values() if target.has_choices]
+
+
 def _language_row(language: Language) -> str:
     seen = "yes" if language.in_xlmr else "no"
     size = f"{language.cc100_gib:.1f}" if language.in_xlmr else "-"
-    marks = ["x" if language.code in target.languages else "" for target in shipped_targets().values()]
+    marks = ["x" if language.code in target.languages else "" for target in _shown()]
     cells = [language.code, language.iso639_3, language.name, language.script, language.family, seen, size]
     return f"| {' | '.join([*cells, *marks])} |"
 
@@ -383,9 +427,9 @@ def group_list(target: str) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "languages": language_table,
     "further languages": further_table,
-    **{f"{target} subsets": partial(subset_table, target) for target in shipped_targets()},
-    **{f"{target} rationales": partial(rationale_list, target) for target in shipped_targets()},
-    **{f"{target} groups": partial(group_list, target) for target in shipped_targets()},
+    **{f"{spec.name} subsets": partial(subset_table, spec.name) for spec in _shown()},
+    **{f"{spec.name} rationales": partial(rationale_list, spec.name) for spec in _shown()},
+    **{f"{spec.name} groups": partial(group_list, spec.name) for spec in _shown()},
 }
 
 

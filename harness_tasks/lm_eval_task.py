@@ -6,6 +6,7 @@ It is lm-evaluation-harness' own `ConfigurableTask` with these differences:
   chat template takes a short way;
 * a document counts for ``acc`` and for ``acc_<subset>`` of each subset it belongs to, so that one pass gives
   all of them with lm_eval's own standard errors;
+* documents without choices are answered with a text, and their figure is a ratio of sums;
 * a subset that a run leaves without any document (``--limit``, ``--samples``) is reported as nan;
 * the task's metadata, which results keep, records the data's source, anchor and fingerprint.
 """
@@ -20,12 +21,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from lm_eval.api.registry import register_aggregation
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.config.group import AggMetricConfig
 
+from harness_tasks.errors import UserError
 from harness_tasks.rows import Options, build_documents, data_record, subset_names
 from harness_tasks.sources import has_split
-from harness_tasks.targets import get_target, targets, use_targets_file
+from harness_tasks.targets import Target, get_target, targets, use_targets_file
 from harness_tasks.tasks import group_name, task_name
 
 
@@ -38,16 +41,57 @@ class Documents(list[dict[str, Any]]):
         return dict.fromkeys(self[0]) if self else {}
 
 
-def process_results(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
-    """``acc`` of one document, 0 or 1, and the same for each of its subsets.
+class Answer(str):
+    """The answer of an encoder's head, as a text; possibly with its score (numerator, denominator, entirely right)."""
 
-    The prediction is the choice with the highest log-likelihood, the first one among equals.
+    score: tuple[float, float, bool] | None = None
+
+
+@register_aggregation("ratio_of_sums")
+def ratio_of_sums(items: Sequence[tuple[float, float]]) -> float:
+    """The sum of the numerators over that of the denominators; nan where that is 0."""
+    whole = math.fsum(denominator for _, denominator in items)
+    return math.fsum(numerator for numerator, _ in items) / whole if whole else math.nan
+
+
+def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+    """The metrics of one document, and the same for each of its subsets.
+
+    With choices: ``acc``, 0 or 1; the prediction is the choice with the highest log-likelihood, the first one among
+    equals. Without: (numerator, denominator), and where the target has a second metric 1 if the answer is entirely
+    right, else 0.
     """
+    spec = get_target(doc["target"])
+    if not spec.has_choices:
+        return _scores_of_text(spec, doc, results[0])
     correct = 1.0 if int(np.argmax([result[0] for result in results])) == doc["label"] else 0.0
     scores = {"acc": correct}
     for name in doc["subsets"]:
         scores["acc_" + name] = correct
     return scores
+
+
+def _scores_of_text(spec: Target, doc: Mapping[str, Any], answer: str) -> dict[str, Any]:
+    if spec.context is None and not isinstance(answer, Answer):
+        raise UserError(f"{spec.name}: {spec.title} is answered by encoders only (--model xscale)")
+    known = answer.score if isinstance(answer, Answer) else None
+    numerator, denominator, right = spec.scored(doc, answer) if known is None else known
+    values = ((numerator, denominator), float(right))
+    named = dict(zip(spec.metrics, values, strict=False))
+    return named | {f"{metric}_{name}": value for metric, value in named.items() for name in doc["subsets"]}
+
+
+def _metrics(spec: Target, names: Sequence[str]) -> list[dict[str, Any]]:
+    """lm_eval's list of a task's metrics, with those of its subsets."""
+    return [
+        {
+            "metric": "_".join(filter(None, (metric, name))),
+            "aggregation": ratio_of_sums if number == 0 and not spec.has_choices else "mean",
+            "higher_is_better": True,
+        }
+        for number, metric in enumerate(spec.metrics)
+        for name in ("", *names)
+    ]
 
 
 class ParallelTask(ConfigurableTask):
@@ -79,10 +123,7 @@ class ParallelTask(ConfigurableTask):
         _register_user_metrics(self.target, self.shown)
         self._empty: list[str] = []
         self._built: Any = None  # what the present requests were made with
-        settings["metric_list"] = [
-            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-            for metric in ("acc", *(f"acc_{name}" for name in self.shown))
-        ]
+        settings["metric_list"] = _metrics(get_target(self.target), self.shown)
         settings["process_results"] = process_results
         settings["metadata"] = {**metadata, **data_record(self.target, self.language, self.options)}
         contexts = get_target(self.target).contexts
@@ -94,10 +135,13 @@ class ParallelTask(ConfigurableTask):
         super().__init__(config=settings)
 
     def _has_validation(self) -> bool:
-        """Of a further language's set the split may be missing; of an official one that is an error."""
-        place = get_target(self.target).place(self.language)
-        return place.validation is not None and (
-            place.official or has_split(place.dataset, place.config, place.validation, self.options.data)
+        """Of a further language's set the split may be missing; of an official one that is an error, unless it is
+        elsewhere."""
+        spec = get_target(self.target)
+        place, name = spec.place_of(self.language, "validation")
+        needed = place.official and place is spec.place(self.language)
+        return name is not None and (
+            needed or has_split(place.dataset, place.config, name, self.options.data)
         )
 
     @property
@@ -134,7 +178,8 @@ class ParallelTask(ConfigurableTask):
         docs = self.eval_docs
         chosen = [docs[i] for i in samples if i < len(docs)] if samples else docs[: limit or None]
         present = {name for doc in chosen for name in doc["subsets"]}
-        self._empty = [f"acc_{name}" for name in self.shown if name not in present]
+        metrics = get_target(self.target).metrics
+        self._empty = [f"{metric}_{name}" for metric in metrics for name in self.shown if name not in present]
         if kwargs.get("cache_requests"):
             fingerprint = self.config.metadata["data_fingerprint"]
             flags = f"{self.options.repair_question:d}{self.options.whole_premise:d}"
@@ -157,13 +202,17 @@ class ParallelTask(ConfigurableTask):
             return self.doc_to_text(doc)
         return super().fewshot_context(doc, num_fewshot, *args, **kwargs)
 
-    def process_results(self, doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, float]:
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """Scores of one document; the first document also carries nan for each empty subset."""
-        if "acc" not in self._metric_fn_list:  # --predict_only
+        headline = get_target(self.target).metrics[0]
+        if headline not in self._metric_fn_list:  # --predict_only
             return {}
         scores = process_results(doc, results)
         if self._empty:
-            scores.update(dict.fromkeys(self._empty, math.nan))
+            ratio = not get_target(self.target).has_choices
+            for name in self._empty:
+                of_ratio = ratio and name.startswith(f"{headline}_")
+                scores[name] = (math.nan, math.nan) if of_ratio else math.nan
             self._empty = []
         return scores
 
@@ -174,10 +223,10 @@ _user_metrics: dict[str, list[str]] = {}
 
 def _register_user_metrics(target: str, names: Sequence[str]) -> None:
     shipped = {subset.name for subset in get_target(target).subsets}
-    known = _user_metrics.setdefault(target, [])
+    known, headline = _user_metrics.setdefault(target, []), get_target(target).metrics[0]
     for name in names:
-        if name not in shipped and f"acc_{name}" not in known:
-            known.append(f"acc_{name}")
+        if name not in shipped and f"{headline}_{name}" not in known:
+            known.append(f"{headline}_{name}")
 
 
 class UserMetric(AggMetricConfig):

@@ -90,7 +90,7 @@ def build_documents(
     *,
     subset: str | None = None,
 ) -> list[dict[str, Any]]:
-    """All documents of a split: target, language, row, the text fields, label and the names of its subsets.
+    """All documents of a split: target, language, row, the text fields, label (and gold) and the names of its subsets.
 
     The test split comes in the fixed shuffled order, the validation split (for few-shot examples) in that of
     the file. `subset` keeps only that subset's documents, in the same order.
@@ -119,6 +119,8 @@ def build_documents(
         for field, values in found.pivot.items():
             doc[field] = values[place] if options.repair_question else row[field]
         doc["label"] = row["label"]
+        if not spec.has_choices:
+            doc["gold"] = row["gold"]
         doc["subsets"] = names[number]
         for field in spec.extra:
             if field in row:
@@ -167,7 +169,7 @@ def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict
 
 def _read(target: str, language: str, split: str, options: Options) -> Identified:
     """A split's rows as published (not to be changed), with their English rows."""
-    place = get_target(target).place(language)
+    place, _ = get_target(target).place_of(language, split)
     return _read_cached(target, language, split, resolve_source(options.data), options.check_text, place)
 
 
@@ -176,7 +178,7 @@ def _read_cached(
     target: str, language: str, split: str, source: str, check_text: bool, place: Place
 ) -> Identified:
     rows = read_target(target, language, split, source)
-    where = f"{place.dataset} ({place.config}, {place.split(split)})"
+    where = f"{place.dataset} ({place.config}, {get_target(target).place_of(language, split)[1]})"
     return identify(target, language, split, rows, where, check_text, source)
 
 

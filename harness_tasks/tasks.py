@@ -23,8 +23,9 @@ def yaml_folder() -> Path:
 
 
 def group_name(target: str, subset: str | None = None) -> str:
-    """``xnli_ood``, or ``xnli_ood_negation`` for one subset's documents."""
-    return f"{target}_ood" + (f"_{get_target(target).subset_alias(subset)}" if subset else "")
+    """``xnli_ood``, or ``xnli_ood_negation`` for one subset's documents; ``xtreme_xquad`` of a target without choices."""
+    name = f"{target}_ood" if get_target(target).has_choices else f"xtreme_{target}"
+    return name + (f"_{get_target(target).subset_alias(subset)}" if subset else "")
 
 
 def task_name(target: str, language: str, subset: str | None = None) -> str:

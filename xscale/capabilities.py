@@ -70,6 +70,8 @@ def targets_in(folder: Path, label: str | None = None) -> list[str]:
         found = [target for target in targets().values() if target.head == "multiple_choice"]
     elif not kinds or any(kind.endswith("ForSequenceClassification") for kind in kinds):
         found = _of_labels(folder, config, label)
+    elif any(kind.endswith("ForQuestionAnswering") for kind in kinds):
+        found = [target for target in targets().values() if target.head == "span"]
     else:
         raise UserError(
             f"{folder}: {', '.join(kinds)} has no head that classifies pairs or scores choices; fine-tune it first"

@@ -18,6 +18,7 @@ from harness_tasks.parsing import read_json
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
+from harness_tasks.targets import get_target
 from harness_tasks.tasks import task_name
 from xscale.errors import UserError
 from xscale.evaluation.answers import PARTIAL, SETTINGS, Selection, completed, result_key, results_of
@@ -235,17 +236,19 @@ def _differ_from_metrics(stored: Predictions, path: Path) -> list[str]:
     defects = []
     for target, language, name, table in _of_task(stored):
         rows, labels, answers = (table.column(c).to_numpy() for c in ("row", "label", "prediction"))
-        right = labels == answers
+        spec, right = get_target(target), labels == answers
+        parts = [table.column(c).to_numpy() for c in ("numerator", "denominator")]
         members = load_membership(target, stored.info["anchors"][target], source=_source(stored.info))
         for metric, value in scores.get(name, {}).items():
             subset, _, _ = metric.partition(",")
-            if subset == "acc":
-                chosen = np.ones(len(rows), dtype=bool)
-            elif subset.startswith("acc_") and subset.removeprefix("acc_") in members:
-                chosen = np.isin(rows, members[subset.removeprefix("acc_")])
-            else:
+            of = next((m for m in spec.metrics if subset == m or subset.startswith(f"{m}_")), None)
+            subset = "" if of is None else subset.removeprefix(of).removeprefix("_")
+            if of is None or (subset and subset not in members):
                 continue
+            chosen = np.isin(rows, members[subset]) if subset else np.ones(len(rows), dtype=bool)
             computed = float(right[chosen].mean()) if chosen.any() else None
+            if of == spec.metrics[0] and computed is not None:
+                computed = float(parts[0][chosen].sum() / parts[1][chosen].sum())
             if computed is not None and not (isinstance(value, float | int) and abs(computed - value) < 1e-6):
                 defects.append(
                     f"{path.name} beside it says {metric} = {value} for {name}, the predictions give {computed:.6f}"

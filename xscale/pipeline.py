@@ -61,13 +61,16 @@ def selection(experiment: Experiment) -> Selection:
     return chosen
 
 
-def default_selection(source: str, wanted: Sequence[str] = ()) -> Selection:
-    """All targets that the source has, all rows: every official language, or those of the `wanted` ones that it has.
+def default_selection(source: str, wanted: Sequence[str] = (), named: Collection[str] = ()) -> Selection:
+    """All targets with choices that the source has, all rows: every official language, or those of the `wanted` ones that it
+    has; of the others those that are `named` (of entries that say their targets).
 
     Raises `UserError` for a wanted language that no target has there.
     """
     chosen: dict[str, tuple[tuple[str, ...], int | None]] = {}
     for name, target in targets().items():
+        if not target.has_choices and name not in named:
+            continue
         languages = tuple(code for code in wanted if code in target.places) if wanted else target.languages
         there = tuple(code for code in languages if has_split(*_test_set(target, code), source))
         if wanted and there:

@@ -10,7 +10,7 @@ from harness_tasks.targets import get_target, targets
 from harness_tasks.targets.reading import checked_rows
 from xscale.errors import UserError
 from xscale.experiment import Experiment, plan
-from xscale.training.tasks import TASKS, Part, TrainingTask, training_task
+from xscale.training.tasks import Part, TrainingTask, known_tasks, training_task
 
 Rows = Sequence[dict[str, Any]]
 ELSEWHERE = (
@@ -56,7 +56,7 @@ def chosen_splits(
     """
     target_names, task_names = list(target_names), list(task_names)
     if experiment is None and not target_names and not task_names:
-        target_names, task_names, languages = list(targets()), list(TASKS), languages or "all"
+        target_names, task_names, languages = list(targets()), list(known_tasks()), languages or "all"
     found: list[Split] = []
     for name in target_names:
         found += target_splits(name, _codes(name, languages or "official"))
@@ -74,8 +74,8 @@ def target_splits(name: str, languages: Iterable[str]) -> list[Split]:
     always = [code for code in (target.pivot_language, target.hidden_labels) if code]
     found = []
     for language in dict.fromkeys([*always, *languages]):
-        place = target.place(language)
-        for kind, split in (("test", place.test), ("validation", place.validation)):
+        for kind in ("test", "validation"):
+            place, split = target.place_of(language, kind)
             if split is not None:
                 found.append(
                     Split(
@@ -135,7 +135,7 @@ def _target_rows(name: str, language: str, kind: str) -> Callable[[Rows], None]:
         target = get_target(name)
         if target.hidden_labels and language == target.pivot_language:  # -1 on the hub
             rows = [{**row, "label": max(0, row.get("label", 0))} for row in rows]
-        checked_rows(target, target.place(language), rows, f"{name} {language} ({kind})")
+        checked_rows(target, target.place_of(language, kind)[0], rows, f"{name} {language} ({kind})")
 
     return fits
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from harness_tasks.targets import get_target
 from xscale.capabilities import targets_in
 from xscale.errors import UserError
 from xscale.evaluation.answers import Selection, is_current, result_key
@@ -271,7 +272,12 @@ def is_evaluated(entry: Entry, chosen: Selection, source: str, workspace: Worksp
 
 
 def selection_of(entry: Entry, chosen: Selection) -> Selection:
-    return {target: rows for target, rows in chosen.items() if not entry.targets or target in entry.targets}
+    """Of what is chosen the targets that the entry is for: those that it names, else all that have choices."""
+    return {
+        target: rows
+        for target, rows in chosen.items()
+        if (target in entry.targets if entry.targets else get_target(target).has_choices)
+    }
 
 
 def _hashed(entry: Entry, workspace: Workspace) -> Entry:

@@ -18,7 +18,7 @@ from typing import Any
 from harness_tasks.errors import UserError
 from harness_tasks.sources import fingerprint, resolve_source
 from harness_tasks.subsets.alignment import kept_rows
-from harness_tasks.subsets.membership import DATA, anchor_fingerprint, pack_rows
+from harness_tasks.subsets.membership import DATA, anchor_fingerprint, is_parallel, pack_rows
 from harness_tasks.targets import Target, get_target, read_target, shipped_targets
 
 SPLITS = ("test", "validation")
@@ -30,6 +30,12 @@ def build(target: str, data: str, facts_folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {"target": target}
     spec = get_target(target)
     for split in SPLITS:
+        if any(
+            spec.place_of(code, split) != (spec.place(code), spec.place(code).split(split))
+            or spec.place(code).split(split) is None
+            for code in spec.languages
+        ):
+            continue
         rows = {language: read_target(target, language, split, data) for language in spec.languages}
         english = rows[spec.pivot_language]
         needed = bool(spec.pivot or spec.facts)
@@ -108,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         source = resolve_source(options.data)
         contents = {
             target: build(target, source, options.facts or Path(source).parent)
-            for target in shipped_targets()
+            for target, spec in shipped_targets().items()
+            if is_parallel(spec)
         }
     except UserError as error:
         parser.exit(2, f"error: {error}\n")

@@ -5,6 +5,7 @@ from harness_tasks.targets.record import Place, Subset, Target
 from harness_tasks.targets.registry import (
     all_language_groups,
     doc_to_choice,
+    doc_to_target,
     doc_to_text,
     document_pairs,
     get_target,
@@ -22,6 +23,7 @@ __all__ = [
     "Target",
     "all_language_groups",
     "doc_to_choice",
+    "doc_to_target",
     "doc_to_text",
     "document_pairs",
     "get_target",

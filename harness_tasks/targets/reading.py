@@ -17,14 +17,18 @@ def read_target(target: str, language: str, split: str, source: str | None = Non
     Labels that English hides on the hub (all are -1) are taken from the language that the target names.
     """
     spec = get_target(target)
-    place = spec.place(language)
-    name = place.split(split)
+    place, name = spec.place_of(language, split)
     where = f"{place.dataset} ({place.config}, {name or split})"
     if name is None:
         raise UserError(f"{where}: {target} has no {split} split in {language!r}")
     rows = read_rows(place.dataset, place.config, name, source, place.revision)
+    if place.only is not None:
+        field, beginning = place.only
+        rows = [row for row in rows if str(row.get(field) or "").startswith(beginning)]
     if place.fields or place.labels:
         rows = [_renamed(place, row, f"{where}, row {number}") for number, row in enumerate(rows)]
+    if not spec.has_choices:
+        rows = [with_gold(spec, row, f"{where}, row {number}") for number, row in enumerate(rows)]
     other = spec.hidden_labels
     if other and language == spec.pivot_language and rows and all(row.get("label") == -1 for row in rows):
         labels = [row["label"] for row in read_target(target, other, split, source)]
@@ -43,6 +47,8 @@ def checked_rows(
 ) -> list[dict[str, Any]]:
     """Rows of a place's file with the target's names and labels; `UserError` where one is not what the target needs."""
     found = [_renamed(place, row, f"{where}, row {number}") for number, row in enumerate(rows)]
+    if not target.has_choices:
+        found = [with_gold(target, row, f"{where}, row {number}") for number, row in enumerate(found)]
     for number, row in enumerate(found):
         _check_row(target, row, f"{where}, row {number}")
     return found
@@ -61,12 +67,25 @@ def _renamed(place: Place, row: Mapping[str, Any], where: str) -> dict[str, Any]
     return renamed
 
 
+def with_gold(target: Target, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A row of a target without choices: with the fields that it makes of others, `gold` and the label 1."""
+    assert target.gold is not None
+    try:
+        made = {**row, **(target.read(row) if target.read is not None else {}), "label": 1}
+        return {**made, "gold": target.gold(made)}
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{where}: {reason}; it is no row of {target.title}") from None
+
+
 def _check_row(spec: Target, row: Mapping[str, Any], where: str) -> None:
     for field in spec.text_fields:
         value = row.get(field)
         if not isinstance(value, str) or not value.strip():
             raise UserError(f"{where}: field {field!r} is {value!r}; it must be text")
     label = row.get("label")
+    if not spec.has_choices:
+        return
     if type(label) is not int or not 0 <= label < spec.labels:
         raise UserError(f"{where}: label is {label!r}; it must be a whole number from 0 to {spec.labels - 1}")
     for field, values in spec.pivot.items():

@@ -82,6 +82,7 @@ class Place:
         fields: (field of the target, field in the file), where the names differ
         labels: (value in the file, label), where the labels are not 0, 1, ...
         rows: how a row finds its English row
+        only: (field, beginning of its value) of the rows that count, where a file has other languages' too
         official: whether it is of the target's own languages, which make its headline
         words: for prompts of language models; None: those of the English prompt are used
         untranslated: a text that stands for a missing translation; such rows are left out
@@ -101,6 +102,7 @@ class Place:
     fields: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str | int, int], ...] = ()
     rows: RowRelation = PARALLEL
+    only: tuple[str, str] | None = None
     official: bool = True
     words: Any = None
     untranslated: str | None = None
@@ -122,9 +124,37 @@ def right_or_wrong(label: int, prediction: int) -> tuple[float, float]:
     return float(prediction == label), 1.0
 
 
+def no_choices(doc: Doc, words: Any = None) -> list[Any]:
+    """Of a target whose documents have no choices."""
+    return []
+
+
 @dataclass(frozen=True)
+class Training:
+    """English rows of a target that fine-tune for it: the training set that is called as the target is, which no code
+    names (``xscale/training/tasks.py`` makes it of `gold`; ``<target>@<language>`` is that of another language).
+
+    Attributes:
+        split: of the English place
+        examples: how many rows the hub has of it
+        place: where the English split is, if not with the test rows
+    """
+
+    split: str
+    examples: int | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """What differs between targets; everything else treats them alike.
+
+    There are two kinds. A document *with choices* has the label of the right one, and a prediction that is one of them.
+    A document *without choices* (`answers` is empty) has the field ``gold``, which `gold` makes of a file's row, and the
+    label 1. It is answered with a text, whatever the head: a span of the context; tags separated by spaces; the number
+    of a candidate ("-1": none). `score` says how good the text is. A target of that kind gives `gold`, `score` and
+    `metrics`, and `context` where a language model can answer too; its tasks are lm_eval's ``generate_until``. How a
+    model's outputs become the text is the head's record in ``xscale/heads/``.
 
     Attributes:
         name: of tasks, folders of heads, columns
@@ -134,17 +164,26 @@ class Target:
         head: what a model of it computes
         places: language -> where its rows lie; the official ones in the order in which they are shown
         text_fields: the texts of a row; the first one is the one that rows of a cluster share
-        answers: names of the answers in the order of the labels
-        context: (document, words of its language) -> the prompt for language models
+        answers: names of the answers in the order of the labels; empty where documents have no choices
+        context: (document, words of its language) -> the prompt for language models; None where only encoders answer
         choices: (document, words) -> one continuation for each answer
         pairs: document -> the text pairs for an encoder: one, or one for each choice
+        gold: row of a file -> the right answer, in what JSON has: for span ``{"text": [...], "answer_start": [...]}``,
+            for tags the list of their names, for retrieval the numbers of the right candidates. Of anything else it
+            raises KeyError, TypeError, ValueError or IndexError, whose words the user sees with file and row
+        read: row of a file -> fields of the target that files do not have as such (the words of a sentence as a text)
+        metrics: names of lm_eval's metrics: that of the figure; possibly that of the share of entirely right answers
+        tags: names of the tags in the order of the model's outputs (token classification)
         contexts: other prompts, by the option that asks for them
         pivot: field -> its values; such a field is taken from the English row, and is part of the anchor
         facts: facts about English rows that rules may ask for, beside fields and label
         extra: further fields of the files that documents keep, true or false
         subsets: the ones that ship
         cluster: number of an English row -> number of its cluster; rows of a cluster are not independent
-        score: (label, prediction) -> numerator, denominator of the target's figure
+        score: (label, prediction) -> numerator, denominator of the target's figure, which is the ratio of their sums;
+            without choices (document, answer as a text) -> numerator, denominator, whether it is entirely right
+        development: where the English development rows are, if not in the validation split of the English place
+        training: its own English training rows, if it has some
         hidden_labels: language whose labels English has where the hub hides them (all are -1)
         benchmark: category and column of the target in XTREME's table, of a target that is in it
         order: targets are shown by it
@@ -159,17 +198,23 @@ class Target:
     head: Head
     places: Mapping[str, Place]
     text_fields: tuple[str, ...]
-    answers: tuple[str, ...]
-    context: Callable[[Doc, Any], str]
-    choices: Callable[[Doc, Any], list[str]]
-    pairs: Callable[[Doc], list[tuple[str, str]]]
+    answers: tuple[str, ...] = ()
+    context: Callable[[Doc, Any], str] | None = None
+    choices: Callable[[Doc, Any], list[str]] = no_choices
+    pairs: Callable[[Doc], list[tuple[str, str]]] = no_choices
+    gold: Callable[[Row], Any] | None = None
+    read: Callable[[Row], Mapping[str, Any]] | None = None
+    metrics: tuple[str, ...] = ("acc",)
+    tags: tuple[str, ...] = ()
     contexts: Mapping[str, Callable[[Doc, Any], str]] = field(default_factory=dict)
     pivot: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     subsets: tuple[Subset, ...] = ()
     cluster: Callable[[int], int] = int
-    score: Callable[[int, int], tuple[float, float]] = right_or_wrong
+    score: Callable[[Any, Any], tuple[float, ...]] = right_or_wrong
+    development: Place | None = None
+    training: Training | None = None
     hidden_labels: str | None = None
     benchmark: tuple[str, str] | None = None
     order: int = 100
@@ -191,6 +236,21 @@ class Target:
         return len(self.answers)
 
     @property
+    def has_choices(self) -> bool:
+        """Whether a document is answered with one of its choices, not with a text."""
+        return bool(self.answers)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a head is fine-tuned for it; else the encoder answers as the intermediate phase left it."""
+        return self.head != "retrieval"
+
+    def scored(self, doc: Doc, answer: str) -> tuple[float, float, bool]:
+        """Of a document without choices: numerator, denominator and whether the answer is entirely right."""
+        numerator, denominator, right = self.score(doc, answer)
+        return float(numerator), float(denominator), bool(right)
+
+    @property
     def pivot_language(self) -> str:
         """The language that subsets and clusters are decided in: English where the target has it."""
         return "en" if "en" in self.places else next(iter(self.places))
@@ -198,7 +258,19 @@ class Target:
     @property
     def text_and_label(self) -> tuple[str, ...]:
         """What a language's fingerprint covers; no pivot field, which may be repaired."""
-        return (*self.text_fields, "label")
+        return (*self.text_fields, "label" if self.has_choices else "gold")
+
+    def place_of(self, language: str, split: str) -> tuple[Place, str | None]:
+        """Where a split (test, validation, train) of a language is, and its name there (None: there is none)."""
+        place = self.place(language)
+        english = language == self.pivot_language
+        if split == "train":
+            if self.training is None:
+                return place, None
+            return (english and self.training.place) or place, self.training.split
+        if split == "validation" and english and self.development is not None:
+            return self.development, self.development.test
+        return place, place.split(split)
 
     def place(self, language: str) -> Place:
         """Where a language's rows lie; `UserError` when the target does not have the language."""

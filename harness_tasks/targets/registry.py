@@ -15,7 +15,15 @@ from harness_tasks.targets.further import further_places
 from harness_tasks.targets.record import Doc, Target
 
 ENVIRONMENT = "XSCALE_TARGETS"
-_OTHERS = {"record", "registry", "reading", "forms", "further", "user"}  # modules here that are no target's
+_OTHERS = {
+    "record",
+    "registry",
+    "reading",
+    "forms",
+    "further",
+    "qa",
+    "user",
+}  # modules here that are no target's
 
 
 @cache
@@ -109,7 +117,20 @@ def all_language_groups(target: str) -> dict[str, tuple[str, ...]]:
 def doc_to_text(doc: Doc) -> str:
     """The prompt of a task document for language models."""
     target = get_target(doc["target"])
+    if target.context is None:
+        return ENCODERS_ONLY.format(target=target.title)
     return target.context(doc, target.words(doc["language"]))
+
+
+ENCODERS_ONLY = "({target} is answered by encoders only.)"
+
+
+def doc_to_target(doc: Doc) -> str:
+    """The right answer to a task document without choices, as a text (for few-shot examples)."""
+    gold = doc["gold"]
+    if isinstance(gold, Mapping):  # a span
+        return str(gold["text"][0]) if gold["text"] else ""
+    return " ".join(map(str, gold)) if isinstance(gold, list) else str(gold)
 
 
 def doc_to_choice(doc: Doc) -> list[str]:

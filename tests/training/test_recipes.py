@@ -27,11 +27,29 @@ def read(folder: Path, **changes: Any) -> Any:
 
 
 def test_paper_is_phang_et_al_2020() -> None:
-    for phase in RECIPES["paper"].values():
-        assert (phase.learning_rate, phase.batch_size, phase.max_length) == (1e-5, 32, 256)
+    for head, phase in RECIPES["paper"].items():
+        if head == "retrieval":  # nothing is trained
+            continue
+        assert (phase.learning_rate, phase.max_length) == (1e-5, 256)
+        assert phase.batch_size == (16 if head == "span" else 32)
         assert (phase.warmup, phase.adam_epsilon, phase.max_gradient_norm) == (0.1, 1e-8, 1.0)
         assert phase.freeze == "nothing"
     assert RECIPES["paper"]["pair_classification"].epochs == 2
+    assert (RECIPES["paper"]["span"].epochs, RECIPES["paper"]["span"].window) == (2, 384)
+    assert RECIPES["paper"]["token_classification"].epochs == 10
+
+
+def test_xtremes_other_heads_are_those_of_its_scripts(tmp_path: Path) -> None:
+    """train_qa.sh, train_udpos.sh and train_panx.sh, also for a large base."""
+    targets = {"xquad": {"train": ["squad"]}}
+    for base in ("FacebookAI/xlm-roberta-base", "FacebookAI/xlm-roberta-large"):
+        phase = phases(read(tmp_path, recipe="xtreme", base=base, targets=targets, evaluation={}))["xquad"]
+        assert (phase.learning_rate, phase.epochs, phase.batch_size, phase.window) == (3e-5, 3, 32, 384)
+        assert phase.weight_decay == 1e-4
+        assert phase.warmup * 3 * 88_000 / 32 == pytest.approx(500, rel=0.02)
+    tags = RECIPES["xtreme"]["token_classification"]
+    assert (tags.learning_rate, tags.epochs, tags.batch_size, tags.max_length) == (2e-5, 10, 32, 128)
+    assert (tags.warmup, tags.weight_decay) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,9 @@ def evaluate(
     else:
         source = resolve_source(data)
         selection = pipeline.default_selection(
-            source, [code.strip() for code in (languages or "").split(",") if code.strip()]
+            source,
+            [code.strip() for code in (languages or "").split(",") if code.strip()],
+            {target for entry in entries for target in entry.targets},
         )
     if limit is not None:
         selection = {target: (languages, limit) for target, (languages, _) in selection.items()}

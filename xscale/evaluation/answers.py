@@ -53,10 +53,10 @@ __all__ = ["AHEAD", "PARTIAL", "RESULTS", "Selection", "evaluate_entry", "is_cur
 Selection = Mapping[
     str, tuple[Sequence[str], int | None]
 ]  # target -> (languages, documents a language or None)
-Answered = tuple[Sequence[Document], np.ndarray]  # documents, and the log-probabilities of their choices
-Known = Mapping[
-    str, Mapping[int, np.ndarray]
-]  # language -> row -> the label, then the choices' log-probabilities
+# An answer's values: the log-probabilities of the choices (float32); of documents without choices numerator, denominator and
+# 1 where it is entirely right (float64), since no text is stored.
+Answered = tuple[Sequence[Document], np.ndarray]  # documents, and their answers' values
+Known = Mapping[str, Mapping[int, np.ndarray]]  # language -> row -> the label, then the answer's values
 
 # one of these is there where a driver for CUDA or ROCm is (Linux, Windows' Linux)
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
@@ -246,7 +246,7 @@ def _view(info: Mapping[str, Any], target: str) -> View:
 
 
 def known_answers(stored: Sequence[Stored], key: Mapping[str, Any], target: str) -> Known:
-    """What all files together have of a target's answers to the rows of `key`: before the scores stands the label."""
+    """What all files together have of a target's answers to the rows of `key`: before the values stands the label."""
     known: dict[str, dict[int, np.ndarray]] = {}
     asked = key["fingerprints"][target]
     for one in reversed(stored):  # what was begun last counts
@@ -255,12 +255,17 @@ def known_answers(stored: Sequence[Stored], key: Mapping[str, Any], target: str)
         if (one.info.get("task_versions") or {}).get(target) != key["task_versions"][target] or not same:
             continue
         table = one.predictions.table
-        columns = (
-            table.column(name).to_pylist() for name in ("target", "language", "row", "label", "logprobs")
-        )
-        for name, language, row, label, scores in zip(*columns, strict=True):
+        names = ["target", "language", "row", "label", "logprobs"]
+        has_choices = get_target(target).has_choices
+        names += [] if has_choices else ["numerator", "denominator", "prediction"]
+        columns = (table.column(name).to_pylist() for name in names)
+        for name, language, row, label, scores, *score in zip(*columns, strict=True):
             if name == target and language in same:
-                known.setdefault(language, {})[row] = np.array([label, *scores], dtype=np.float32)
+                known.setdefault(language, {})[row] = (
+                    np.array([label, *scores], dtype=np.float32)
+                    if has_choices
+                    else np.array([label, *score], dtype=np.float64)
+                )
     return known
 
 
@@ -379,22 +384,24 @@ def _ask(
         model.kept = journals
         found = model.answers(target, asked)
         return found, model.truncated[target], model.spare[target]
-    from xscale.evaluation.language_models import language_model_answers
+    from xscale.evaluation.language_models import generated_answers, language_model_answers
 
+    ask = language_model_answers if get_target(target).has_choices else generated_answers
     with _rare_collections():
-        return language_model_answers(model, target, asked, journals, key["evaluation"])
+        return ask(model, target, asked, journals, key["evaluation"])
 
 
 def _together(
     documents: Sequence[Document], known: Mapping[int, np.ndarray], new: Mapping[int, np.ndarray]
 ) -> Answered:
-    """The documents with the scores of their choices, shape (documents, choices): the new ones are by position, the known
-    ones by row and after a label."""
+    """The documents with their answers' values, shape (documents, values): the new ones are by position, the known ones by
+    row and after a label."""
     scores = [
         new[position] if position in new else known[document["row"]][1:]
         for position, document in enumerate(documents)
     ]
-    return documents, np.stack(scores).astype(np.float32)
+    has_choices = get_target(documents[0]["target"]).has_choices
+    return documents, np.stack(scores).astype(np.float32 if has_choices else np.float64)
 
 
 def _store(
@@ -532,8 +539,10 @@ def _rare_collections() -> Iterator[None]:
 
 
 def _table(target: str, language: str, answered: Answered) -> pa.Table:
-    """One language's answers as rows of the prediction store; the prediction is the choice of highest log-likelihood."""
+    """One language's answers as rows of the prediction store; the prediction is the choice of highest log-likelihood, without
+    choices 1 (the label) where the answer is entirely right, else 0."""
     documents, scores = answered
+    has_choices = get_target(target).has_choices
     if not np.isfinite(scores).all():
         raise UserError(
             f"{task_name(target, language)}: the model gives scores that are not numbers (NaN or infinite), so nothing is "
@@ -541,7 +550,10 @@ def _table(target: str, language: str, answered: Answered) -> pa.Table:
         )
     total = len(documents)
     labels = np.fromiter((document["label"] for document in documents), np.int8, total)
-    predictions = scores.argmax(axis=1).astype(np.int8)  # the first one among equals
+    predictions = (scores.argmax(axis=1) if has_choices else scores[:, 2]).astype(
+        np.int8
+    )  # the first one among equals
+    logprobs = scores if has_choices else np.empty((total, 0), np.float32)
     columns = {
         "target": pa.array([target] * total),
         "task": pa.array([task_name(target, language)] * total),
@@ -550,11 +562,12 @@ def _table(target: str, language: str, answered: Answered) -> pa.Table:
         "label": labels,
         "prediction": predictions,
         "logprobs": pa.ListArray.from_arrays(
-            np.arange(total + 1, dtype=np.int32) * scores.shape[1], np.ascontiguousarray(scores).reshape(-1)
+            np.arange(total + 1, dtype=np.int32) * logprobs.shape[1],
+            np.ascontiguousarray(logprobs, np.float32).reshape(-1),
         ),
         "cluster": np.fromiter((document["cluster"] for document in documents), np.int32, total),
-        "numerator": (labels == predictions).astype(np.float64),
-        "denominator": np.ones(total),
+        "numerator": (labels == predictions).astype(np.float64) if has_choices else scores[:, 0],
+        "denominator": np.ones(total) if has_choices else scores[:, 1],
     }
     return pa.table(columns).cast(SCHEMA)
 

@@ -1,7 +1,8 @@
-"""The lm_eval model type `xscale`: encoder checkpoints that answer multiple-choice requests from the document.
+"""The lm_eval model type `xscale`: encoder checkpoints that answer requests from the document.
 
 A request's text (the causal-LM prompt) plays no part: the document's premise and hypothesis, or premise and choices, are
-encoded as in training. One forward pass a document for an NLI classifier, one a choice for a multiple-choice head.
+encoded as in training. One forward pass a document for an NLI classifier, one a choice for a multiple-choice head. Documents
+without choices are answered with a text (`xscale.evaluation.texts`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from harness_tasks.lm_eval_task import Answer
 from harness_tasks.targets import doc_to_text, get_target, targets
 from xscale.adapters import ADAPTER_CONFIG, load_adapted
 from xscale.encoding import document_pairs, takes_token_types
@@ -35,6 +37,7 @@ from xscale.evaluation.kept import Kept
 from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.scores import Journal, batch_number
 from xscale.evaluation.tokens import Tokens, cut_texts, tokenised, tokenizer_fingerprint
+from xscale.heads import HEADS
 from xscale.hub import hub_folder
 from xscale.precision import Precision, autocast, effective_precision
 from xscale.progress import progress, say
@@ -48,6 +51,20 @@ FIRST_BLOCK = (
     16  # documents of a language that are computed where one is asked for; more where batches are large
 )
 Call = Callable[[Batch], torch.Tensor]  # to scores (texts, columns)
+
+
+class Computable(Protocol):
+    """Batches of texts for a target's head."""
+
+    plan: Sequence[np.ndarray]
+    names: Sequence[int]
+
+    @property
+    def target(self) -> str:
+        """The target."""
+
+    def batch(self, number: int, pin: bool) -> Batch:
+        """The tensors of a batch of `plan`, (texts, length); page-locked when `pin`."""
 
 
 class Adds(Protocol):
@@ -130,21 +147,7 @@ class EncoderLM(LM):
 
         Raises `UserError` for requests that are not of an xnli or xcopa document, or without a head for the target.
         """
-        documents: dict[tuple[str, int], Document] = {}
-        for request in requests:
-            key = (str(request.task_name), int(request.doc_id or 0))
-            if key not in documents:
-                if not isinstance(request.doc, Mapping) or request.doc.get("target") not in targets():
-                    raise UserError(
-                        f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
-                        "encoder checkpoints can only be scored on those"
-                    )
-                if len(request.args[0]) > len(doc_to_text(dict(request.doc))) + 2:
-                    raise UserError(
-                        "model xscale: an encoder checkpoint answers from the document alone; leave --num_fewshot and "
-                        "--system_instruction out"
-                    )
-                documents[key] = request.doc
+        documents = _documents(requests)
         answers: dict[tuple[str, int], tuple[list[float], int]] = {}
         for target in sorted({str(document["target"]) for document in documents.values()}):
             keys = [key for key, document in documents.items() if document["target"] == target]
@@ -180,8 +183,27 @@ class EncoderLM(LM):
         raise UserError("model xscale: an encoder checkpoint answers multiple-choice tasks only")
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Refused: an encoder checkpoint generates no text."""
-        raise UserError("model xscale: an encoder checkpoint answers multiple-choice tasks only")
+        """The head's answers to documents without choices; an encoder checkpoint generates no text.
+
+        Raises `UserError` for requests of other documents, or without a head for the target.
+        """
+        if not requests:
+            raise UserError(
+                "model xscale: an encoder checkpoint answers multiple-choice tasks, and xscale's own, only"
+            )
+        documents = _documents(requests, choices=False)
+        found: dict[tuple[str, int], str] = {}
+        for target in sorted({str(document["target"]) for document in documents.values()}):
+            of_task: dict[str, list[tuple[str, int]]] = {}  # a task is of one language
+            for key, document in documents.items():
+                if document["target"] == target:
+                    of_task.setdefault(key[0], []).append(key)
+            sections = [
+                Section([documents[key] for key in keys], range(len(keys))) for keys in of_task.values()
+            ]
+            for keys, answers in zip(of_task.values(), self.texts(target, sections), strict=True):
+                found |= {key: answers[place] for place, key in enumerate(keys)}
+        return [Answer(found[str(request.task_name), int(request.doc_id or 0)]) for request in requests]
 
     def get_model_info(self) -> dict[str, Any]:
         """What lm_eval writes into its results' config."""
@@ -194,10 +216,20 @@ class EncoderLM(LM):
     def answers(
         self, target: str, sections: Sequence[Section], *, one_block: bool = False
     ) -> list[dict[int, np.ndarray]]:
-        """For each section, by position the log-probabilities (float32) of a needed document's choices, in the task's order.
+        """For each section, by position the log-probabilities (float32) of a needed document's choices, in the task's order;
+        without choices what its answer scores: numerator, denominator, 1 if it is entirely right (float64).
 
         They are the same to the last bit whatever else is needed, but where `one_block` makes all documents one block.
         """
+        spec = get_target(target)
+        if not spec.has_choices:
+            return [
+                {
+                    place: np.array(spec.scored(section.documents[place], text), dtype=np.float64)
+                    for place, text in answers.items()
+                }
+                for section, answers in zip(sections, self.texts(target, sections), strict=True)
+            ]
         work = self.work(target, sections, one_block=one_block)
         self.truncated[target] = cut = work.cut()
         self.spare[target] = work.spare
@@ -206,44 +238,60 @@ class EncoderLM(LM):
                 f"{self.description}: {target}: {cut} of {len(work.needed)} texts were longer than "
                 f"{work.head.max_length} tokens and were cut"
             )
+        return work.collect(self.computed(work, work.todo, lambda model: head_call(model, work.head)))
+
+    def computed(
+        self,
+        work: Computable,
+        todo: Sequence[int],
+        call_of: Callable[[PreTrainedModel], Call],
+    ) -> dict[int, np.ndarray]:
+        """The scores of these batches by the name they are kept under, from the journal or computed, by all processes."""
         with self.journal(work) as journal:
             before = from_all_processes(journal.done)  # the same in all, whatever each found on the disk
-            todo = [number for number in work.todo if work.names[number] not in before]
+            todo = [number for number in todo if work.names[number] not in before]
             mine = todo[self._process :: self._processes]
             if mine:
-                model = self._models.pop(target, None)
-                model = load_model(work.head) if model is None else model
-                self.run(head_call(model.to(self._device), work.head), work, mine, journal)
-            return work.collect(before | from_all_processes(journal.done))
+                model = self._models.pop(work.target, None)
+                if model is None:
+                    model = load_model(head_of(self.folder, work.target, self.label))
+                self.run(call_of(model.to(self._device)), work, mine, journal)
+            return before | from_all_processes(journal.done)
+
+    def texts(self, target: str, sections: Sequence[Section]) -> list[dict[int, str]]:
+        """For each section, of one language, by position the answers to needed documents without choices."""
+        from xscale.evaluation.texts import answered, prepare_texts
+
+        head = head_of(self.folder, target, self.label)
+        work = prepare_texts(head, sections, self.tokens_a_batch)
+        self.truncated[target], self.spare[target] = 0, work.spare
+        return answered(work, self.computed(work, work.todo, work.call))
 
     def work(self, target: str, sections: Sequence[Section], *, one_block: bool = False) -> Work:
         """The sections' needed blocks made ready for the target's head."""
         return prepare(head_of(self.folder, target, self.label), sections, self.tokens_a_batch, one_block)
 
-    def journal(self, work: Work) -> Journal:
+    def journal(self, work: Computable) -> Journal:
         """The journal of the work's batches; in memory only unless `kept` is set."""
         if self.kept is None:
             return Journal(None, "")
-        key = json.dumps([self.kept.key, work.budget, self.precision, self._device.type])
+        key = json.dumps([self.kept.key, self.tokens_a_batch, self.precision, self._device.type])
         part = f"-{self._process}of{self._processes}" if self._processes > 1 else ""
-        return Journal(self.kept.path(work.head.target, part), key, self.kept.others(work.head.target))
+        return Journal(self.kept.path(work.target, part), key, self.kept.others(work.target))
 
-    def run(self, call: Call, work: Work, todo: Sequence[int], journal: Adds) -> None:
+    def run(self, call: Call, work: Computable, todo: Sequence[int], journal: Adds) -> None:
         """Compute batches of the work; the journal gets each batch's scores, shape (texts, columns), as they come."""
         on_gpu = self._device.type == "cuda"
         total = sum(len(work.plan[number]) for number in todo)
         waiting: list[tuple[int, torch.Tensor]] = []  # a GPU works on the next batch while one is fetched
         with (
-            progress(f"evaluate {self.description}: {work.head.target}", total) as advance,
+            progress(f"evaluate {self.description}: {work.target}", total) as advance,
             torch.no_grad(),  # inference_mode would cast the weights anew in every pass
             autocast(self._device, self.precision),
         ):
             for number in [*todo, None]:
                 if number is not None:
-                    batch = padded(
-                        work.tokens, work.plan[number], work.head.pad, work.head.takes_types, pin=on_gpu
-                    )
-                    waiting.append((number, self.forward(call, batch)))
+                    waiting.append((number, self.forward(call, work.batch(number, on_gpu))))
                 while len(waiting) > (1 if on_gpu and number is not None else 0):
                     finished, scores = waiting.pop(0)
                     if self.check_files is not None:
@@ -315,6 +363,15 @@ class Work:
     todo: list[int]
     places: list[tuple[int, int, int]]
     sections: int
+
+    @property
+    def target(self) -> str:
+        """The head's target."""
+        return self.head.target
+
+    def batch(self, number: int, pin: bool) -> Batch:
+        """The tensors of a batch."""
+        return padded(self.tokens, self.plan[number], self.head.pad, self.head.takes_types, pin=pin)
 
     def collect(self, scores: Mapping[int, np.ndarray]) -> list[dict[int, np.ndarray]]:
         """Of each section the needed documents' log-probabilities by position, from the scores of all `todo` batches.
@@ -435,7 +492,7 @@ def head_of(folder: Path, target: str, label: str | None = None) -> Head:
     except Exception as error:  # damaged files make transformers raise a dozen unrelated types
         raise _unloadable(place, error) from None
     columns = [0]
-    if not _scores_choices(target):
+    if get_target(target).head == "pair_classification":
         columns = answer_columns(config.id2label, get_target(target).answers, place, label)
     pad = getattr(config, "pad_token_id", None)
     return Head(
@@ -443,7 +500,7 @@ def head_of(folder: Path, target: str, label: str | None = None) -> Head:
         target,
         config,
         columns,
-        _max_length(place, config),
+        _max_length(place, config, get_target(target).head),
         0 if pad is None else int(pad),
         takes_token_types(config),
     )
@@ -453,8 +510,12 @@ def load_model(head: Head) -> PreTrainedModel:
     """The head's model in fp32, on the CPU. Raises `UserError` when its files are damaged or have no trained head."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    choices = _scores_choices(head.target)
-    model_class = AutoModelForMultipleChoice if choices else AutoModelForSequenceClassification
+    kind = get_target(head.target).head
+    of_texts = HEADS.get(kind)
+    model_class = {
+        "multiple_choice": AutoModelForMultipleChoice,
+        "pair_classification": AutoModelForSequenceClassification,
+    }.get(kind) or HEADS[kind].model_class
     if (head.folder / ADAPTER_CONFIG).is_file():
         try:
             return load_adapted(head.folder, model_class)
@@ -474,7 +535,8 @@ def load_model(head: Head) -> PreTrainedModel:
         Exception
     ) as error:  # damaged files make transformers and safetensors raise a dozen unrelated types
         raise _unloadable(head.folder, error) from None
-    missing = sorted(report["missing_keys"])
+    optional = () if of_texts is None else of_texts.optional
+    missing = sorted(name for name in report["missing_keys"] if not optional or not name.startswith(optional))
     if missing:
         raise UserError(
             f"checkpoint {head.folder}: has no weights for {', '.join(missing[:3])}; it has no trained head for {head.target}"
@@ -522,6 +584,28 @@ def answer_columns(
     return [names[name] for name in answers]
 
 
+def _documents(requests: Sequence[Instance], choices: bool = True) -> dict[tuple[str, int], Document]:
+    """The requests' documents, by task and number; `UserError` for those that an encoder's head does not answer."""
+    documents: dict[tuple[str, int], Document] = {}
+    for request in requests:
+        key = (str(request.task_name), int(request.doc_id or 0))
+        if key not in documents:
+            if not isinstance(request.doc, Mapping) or request.doc.get("target") not in targets():
+                raise UserError(
+                    f"model xscale: task {request.task_name!r} is not an xnli_ood or xcopa_ood task; "
+                    "encoder checkpoints can only be scored on xscale's own tasks"
+                )
+            if get_target(request.doc["target"]).has_choices != choices:
+                raise UserError(f"model xscale: task {request.task_name!r} is not asked as its documents are")
+            if len(request.args[0]) > len(doc_to_text(dict(request.doc))) + 2:
+                raise UserError(
+                    "model xscale: an encoder checkpoint answers from the document alone; leave --num_fewshot and "
+                    "--system_instruction out"
+                )
+            documents[key] = request.doc
+    return documents
+
+
 def _refuse_absent(device: torch.device) -> None:
     try:
         if device.type == "meta":  # tensors without values
@@ -533,12 +617,12 @@ def _refuse_absent(device: torch.device) -> None:
         ) from None
 
 
-def _max_length(folder: Path, config: PretrainedConfig) -> int:
-    """What it was trained with, else what tokenizer and position embeddings allow, 512 at most."""
+def _max_length(folder: Path, config: PretrainedConfig, head: str) -> int:
+    """What it was trained with, else what tokenizer and position embeddings allow, at most 512 or what the head says."""
     trained = getattr(config, "xscale_max_length", None)
     if trained:
         return int(trained)
-    limits = [512]
+    limits = [HEADS[head].max_length if head in HEADS else 512]
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         limits.append(int(min(settings.get("model_max_length") or 512, 512)))

@@ -1,4 +1,5 @@
-"""Any lm_eval model asked for the log-likelihoods of documents' choices, with its answers kept on disk as they come."""
+"""Any lm_eval model asked for the log-likelihoods of documents' choices, or for a text, with its answers kept on disk as they
+come."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.defaults import DEFAULT_OTHER_SEED
 
+from harness_tasks.lm_eval_task import Answer
+from harness_tasks.targets import get_target
 from xscale.errors import UserError
 from xscale.evaluation.batches import Section, blocks, needed_blocks
 from xscale.evaluation.kept import Kept
@@ -102,9 +105,65 @@ def language_model_answers(
     return result, cut, spare
 
 
+def generated_answers(
+    model: Any, target: str, sections: Sequence[Section], kept: Kept, evaluation: Mapping[str, Any]
+) -> tuple[list[dict[int, np.ndarray]], int | None, bool]:
+    """As `language_model_answers`, of documents without choices: by position numerator, denominator and 1 where the text that
+    the model wrote is entirely right (float64). The texts themselves are kept nowhere.
+
+    Raises `UserError` where only encoders answer the target.
+    """
+    spec = get_target(target)
+    if spec.context is None:
+        raise UserError(
+            f"{target}: {spec.title} is answered by encoders only; leave it out for a language model"
+        )
+    needed = [(number, position) for number, section in enumerate(sections) for position in section.needed]
+    requests = [
+        _requests(model, section, max(section.needed) + 1, evaluation) if len(section.needed) else {}
+        for section in sections
+    ]
+    copies = int(getattr(model, "data_parallel_size", None) or 1)
+    at_once = max(1, len(needed)) if copies > 1 else DOCUMENTS_A_PART
+    parts = [needed[first : first + at_once] for first in range(0, len(needed), at_once)]
+    asked = [[requests[n][position][0] for n, position in part] for part in parts]
+    names = [
+        batch_number(*(str(args).encode("utf-8", "surrogatepass") for r in group for args in r.args))
+        for group in asked
+    ]
+    key = json.dumps([kept.key, dict(evaluation)])
+    process, count = process_number(), processes()
+    mark = f"-{process}of{count}" if count > 1 else ""
+    with (
+        Journal(kept.path(target, mark), key, kept.others(target)) as journal,
+        progress(f"evaluate {kept.folder.name}: {target}", len(needed)) as advance,
+    ):
+        before = from_all_processes(journal.done)
+        todo = [number for number, name in enumerate(names) if name not in before]
+        advance(len(needed) - sum(len(parts[number]) for number in todo))
+        for number in todo[process::count]:
+            texts = model.generate_until(asked[number])
+            if getattr(model, "check_files", None) is not None:
+                model.check_files()
+            scores = [
+                spec.scored(sections[n].documents[position], text)
+                for (n, position), text in zip(parts[number], texts, strict=True)
+            ]
+            journal.add(names[number], np.array(scores, dtype=np.float64))
+            advance(len(parts[number]))
+        done = before | from_all_processes(journal.done)
+    result: list[dict[int, np.ndarray]] = [{} for _ in sections]
+    for part, name in zip(parts, names, strict=True):
+        if name not in done:
+            raise RuntimeError(f"{target}: a part of {len(part)} documents was answered by no process")
+        for (n, position), row in zip(part, done[name].reshape(-1, 3), strict=True):
+            result[n][position] = row
+    return result, None, False
+
+
 class StoredAnswersLM(LM):
     """Gives lm_eval the answers of one target that are there already: `answers` has, by language and row, the
-    log-likelihood of each choice."""
+    log-likelihood of each choice, without choices numerator, denominator and 1 where it is entirely right."""
 
     def __init__(self, answers: Mapping[str, Mapping[int, np.ndarray]]) -> None:
         super().__init__()
@@ -124,8 +183,15 @@ class StoredAnswersLM(LM):
         raise UserError("stored answers are of multiple-choice tasks only")
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Refused: no text was written."""
-        raise UserError("stored answers are of multiple-choice tasks only")
+        """Texts without a word that know their score."""
+        result: list[str] = []
+        for request in requests:
+            document: Any = request.doc
+            numerator, denominator, right = self.answers[document["language"]][document["row"]].tolist()
+            answer = Answer("")
+            answer.score = numerator, denominator, bool(right)
+            result.append(answer)
+        return result
 
 
 def request_options(model: Any, evaluation: Mapping[str, Any]) -> dict[str, Any]:

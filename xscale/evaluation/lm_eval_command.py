@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness_tasks.targets import targets
-from harness_tasks.tasks import yaml_folder
+from harness_tasks.tasks import group_name, yaml_folder
 
 MODEL_TYPE = "xscale.evaluation.encoder_lm:EncoderLM"
 
@@ -57,7 +57,7 @@ def _asks_only_for_ours(arguments: Sequence[str]) -> bool:
             end = next((i for i, word in enumerate(following) if word.startswith("-")), len(following))
             names = [name for word in following[:end] for name in word.split(",") if name]
             return bool(names) and all(
-                name.startswith(tuple(f"{t}_ood" for t in targets())) for name in names
+                name.startswith(tuple(group_name(t) for t in targets())) for name in names
             )
     return False
 

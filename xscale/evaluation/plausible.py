@@ -65,6 +65,8 @@ def implausible(stored: Predictions) -> list[str]:
             continue
         if known[target].head in WITH_CHOICES:
             found += _choices(known[target], part)
+        else:
+            found += _texts(known[target], part)
         found += _rows(known[target], part, language, languages, stored)
     return found
 
@@ -97,6 +99,24 @@ def _choices(spec: Target, part: pa.Table) -> list[str]:
     wrong = np.flatnonzero((right != (label == answer)) | (total != 1))
     if len(wrong):
         return [f"{spec.name}, line {wrong[0]}: its score is not that of its label and prediction"]
+    return []
+
+
+def _texts(spec: Target, part: pa.Table) -> list[str]:
+    """Answered with a text, of which only the score is stored: label 1, prediction 1 where it is entirely right."""
+    label, answer = (part.column(name).to_numpy() for name in ("label", "prediction"))
+    wrong = np.flatnonzero((label != 1) | (answer < 0) | (answer > 1))
+    if len(wrong):
+        line = int(wrong[0])
+        return [
+            f"{spec.name}, line {line}: label {label[line]} and prediction {answer[line]} must be 1, and 0 or 1"
+        ]
+    lengths = pc.list_value_length(part.column("logprobs").combine_chunks()).to_numpy(zero_copy_only=False)
+    right, total = (part.column(name).to_numpy() for name in ("numerator", "denominator"))
+    possible = (right >= 0) & (right <= total) & np.isfinite(total) & (lengths == 0)
+    if not possible.all():
+        line = int(np.flatnonzero(~possible)[0])
+        return [f"{spec.name}, line {line}: {right[line]} of {total[line]} is no score of {spec.name}"]
     return []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from harness_tasks.targets import get_target
 from xscale.errors import UserError
 from xscale.evaluation.answers import (
     Selection,
@@ -135,11 +136,13 @@ def _compute_together(todo: Todo, source: str, manifest: Path, results: Path) ->
 
 
 def _by_documents(todo: Todo) -> dict[tuple[str, tuple[str, ...], int | None], list[tuple[Entry, Selection]]]:
-    """Encoder checkpoints by what they are evaluated on: target, languages and limit."""
+    """Encoder checkpoints by what they are evaluated on: target (with choices), languages and limit."""
     result: dict[tuple[str, tuple[str, ...], int | None], list[tuple[Entry, Selection]]] = {}
     for entry, chosen in todo:
         if entry.model == LOCAL_MODEL:
             for target, (languages, limit) in chosen.items():
+                if not get_target(target).has_choices:
+                    continue
                 result.setdefault((target, tuple(languages), limit), []).append((entry, chosen))
     return result
 

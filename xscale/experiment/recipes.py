@@ -58,28 +58,41 @@ class Phase(BaseModel):
         return self
 
 
+_NOT_TRAINED = Phase(learning_rate=1e-5, epochs=1)  # its encoder answers as it is
+
 # A recipe names the intermediate phase and, for each head, that of a target.
 #   laptop  for the embedded base on two cores: the embeddings, four fifths of its parameters, stay as they are
+#           its windows of 192 tokens take a third of the time of 384, and tags get as many epochs as choices
 #   paper   Phang et al. 2020 (arXiv 2005.13013). From public code (jiant) are the targets' lr 1e-5, 10% warm-up, weight decay
 #           0.01, batch 32, length 256, XNLI's 2 epochs, and windows of 384 for spans; ours are the intermediate phase's epochs
 #           and XCOPA's
 #   xtreme  Hu et al. 2020 (arXiv 2003.11080): 5 epochs, lr 2e-5 (3e-5 for a base with "large" in its name), length 128, without
-#           warm-up and weight decay
+#           warm-up and weight decay; of its scripts also the heads for spans and tags
 RECIPES: dict[str, dict[str, Phase]] = {
     "laptop": {
         "intermediate": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
         "pair_classification": Phase(learning_rate=1e-4, epochs=3, freeze="embeddings"),
         "multiple_choice": Phase(learning_rate=5e-5, epochs=5, freeze="embeddings"),
+        "span": Phase(learning_rate=1e-4, epochs=2, batch_size=16, window=192, freeze="embeddings"),
+        "token_classification": Phase(learning_rate=1e-4, epochs=5, freeze="embeddings"),
+        "retrieval": _NOT_TRAINED,
     },
     "paper": {
         "intermediate": Phase(learning_rate=1e-5, epochs=2, max_length=256, window=384),
         "pair_classification": Phase(learning_rate=1e-5, epochs=2, max_length=256),
         "multiple_choice": Phase(learning_rate=1e-5, epochs=5, max_length=256),
+        "span": Phase(learning_rate=1e-5, epochs=2, batch_size=16, max_length=256, window=384),
+        "token_classification": Phase(learning_rate=1e-5, epochs=10, max_length=256),
+        "retrieval": _NOT_TRAINED,
     },
     "xtreme": {
         "intermediate": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0, window=384),
         "pair_classification": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
         "multiple_choice": Phase(learning_rate=2e-5, epochs=5, warmup=0.0, weight_decay=0.0),
+        # 500 steps of warm-up, of the 8,300 or so that SQuAD's 3 epochs are
+        "span": Phase(learning_rate=3e-5, epochs=3, warmup=0.06, weight_decay=1e-4, window=384),
+        "token_classification": Phase(learning_rate=2e-5, epochs=10, warmup=0.0, weight_decay=0.0),
+        "retrieval": _NOT_TRAINED,
     },
 }
 XTREME_LARGE_LEARNING_RATE = 3e-5

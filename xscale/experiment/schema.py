@@ -132,7 +132,7 @@ class Target(BaseModel):
     model_config = strict
 
     train: list[str] = Field(
-        description="its fine-tuning sets, one after the other; [] with objective: causal_lm"
+        description="its fine-tuning sets, one after the other; [] with objective: causal_lm, and of retrieval"
     )
     size: PositiveInt | None = Field(None, description="rows of each set; all of them when left out")
 
@@ -343,7 +343,12 @@ class Experiment(BaseModel):
 
     def _check_objective(self) -> None:
         for target, plan in self.targets.items():
-            if self.objective == "heads" and not plan.train:
+            trained = get_target(target).is_trained
+            if self.objective == "heads" and not trained and (plan.train or plan.size):
+                raise ValueError(
+                    f"targets.{target}: nothing is fine-tuned for it; write train: [] and no size"
+                )
+            if self.objective == "heads" and trained and not plan.train:
                 raise ValueError(f"targets.{target}.train: name at least one fine-tuning set")
             if self.objective == "causal_lm" and plan.train:
                 raise ValueError(
@@ -375,7 +380,8 @@ def phases(experiment: Experiment, arm: Arm | None = None) -> dict[str, Phase]:
     for name in ("intermediate", *experiment.targets):
         phase = name if name == "intermediate" else get_target(name).head
         fields = RECIPES[experiment.recipe][phase].model_dump()
-        if experiment.recipe == "xtreme" and "large" in experiment.base.lower():
+        is_large = "large" in experiment.base.lower()
+        if experiment.recipe == "xtreme" and is_large and phase != "token_classification":
             fields["learning_rate"] = XTREME_LARGE_LEARNING_RATE
         fields |= experiment.training.get(name, {})
         if name == "intermediate" and arm is not None:

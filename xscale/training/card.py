@@ -8,7 +8,7 @@ import yaml
 
 from harness_tasks.targets import get_target
 from xscale.base_models import EMBEDDED_E5
-from xscale.training.tasks import TASKS
+from xscale.training.tasks import known_tasks
 
 _HUB_NAME = {EMBEDDED_E5: "intfloat/multilingual-e5-small"}
 
@@ -17,7 +17,8 @@ def model_card(record: dict[str, Any]) -> str:
     """Markdown with the hub's metadata block."""
     recipe = record["recipe"]
     targets = list(recipe["targets"])
-    sets = [part.dataset for name in _trained_on(record) if name in TASKS for part in TASKS[name].parts]
+    tasks = known_tasks()
+    sets = [part.dataset for name in _trained_on(record) if name in tasks for part in tasks[name].parts]
     metadata: dict[str, Any] = {
         "library_name": "transformers",
         "language": sorted({code for target in targets for code in get_target(target).languages}),
@@ -53,12 +54,12 @@ def model_card(record: dict[str, Any]) -> str:
         "multiple_choice": "AutoModelForMultipleChoice",
         "span": "AutoModelForQuestionAnswering",
         "token_classification": "AutoModelForTokenClassification",
+        "retrieval": "AutoModel",
     }
-    lines += [
-        f"| `{target}` | fine-tuned on {'+'.join(plan['train'])} | `{classes[get_target(target).head]}` |"
-        for target, plan in recipe["targets"].items()
-        if not is_causal
-    ]
+    for target, plan in ({} if is_causal else recipe["targets"]).items():
+        names = "+".join(plan["train"])
+        what = f"fine-tuned on {names}" if names else "the encoder, as the intermediate phase left it"
+        lines.append(f"| `{target}` | {what} | `{classes[get_target(target).head]}` |")
     lines += ["", "## Training", ""]
     lines += [
         "| phase | data | rows | of | dropped as leaked | updates | loss, first and last ten | licence |"
@@ -110,7 +111,7 @@ def model_card(record: dict[str, Any]) -> str:
 
 def _licence(record: dict[str, Any], name: str) -> str:
     """Of a set that comes with xscale, or what the user said of their own."""
-    task = TASKS.get(name.partition("@")[0])
+    task = known_tasks().get(name.partition("@")[0])
     own = (record["recipe"].get("tasks") or {}).get(name) or {}
     return task.licence if task else own.get("licence") or "not said"
 

@@ -1,11 +1,13 @@
-"""Accuracy on development sets while a target is trained: English chooses the step, other languages are only recorded."""
+"""Scores on development sets while a target is trained: English chooses the step, other languages are only recorded."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,6 +16,7 @@ from harness_tasks.rows import Options, build_documents
 from harness_tasks.sources import DataError
 from harness_tasks.targets import document_pairs, get_target
 from xscale.experiment import Development
+from xscale.heads import HEADS, Inputs, padded_texts
 from xscale.precision import Precision, autocast
 from xscale.progress import say
 from xscale.training.heads import Encoded, call, collate, encode_pairs, moved
@@ -33,9 +36,18 @@ class DevelopmentSet:
     language: str
     head: Head
     inputs: list[Encoded]
+    documents: Sequence[Mapping[str, Any]] = ()  # of a target without choices, with what they became
+    texts: Inputs | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many documents there are."""
+        return len(self.documents) if self.texts is not None else len(self.inputs)
 
     def commonest_share(self) -> float:
-        """The accuracy of always giving the commonest label, or the choice that is most often right."""
+        """The accuracy of always giving the commonest label, or the choice that is most often right; 0 without choices."""
+        if self.texts is not None:
+            return 0.0
         counts = Counter(item.target for item in self.inputs if isinstance(item.target, int))
         return max(counts.values(), default=0) / max(1, len(self.inputs))
 
@@ -51,6 +63,13 @@ def development_set(
 ) -> DevelopmentSet:
     """The first `rows` validation documents (all when None). Raises `DataError` where the source has none."""
     documents = build_documents(target, language, "validation", Options(data=source))[:rows]
+    if not get_target(target).has_choices:
+        made = HEADS[head].inputs(tokenizer, documents, max_length)
+        encoded = [
+            Encoded([text.ids.tolist()], 0, None if text.types is None else [text.types.tolist()])
+            for text in made.texts
+        ]
+        return DevelopmentSet(target, language, head, encoded, documents, made)
     examples = [Example(document_pairs(document), int(document["label"])) for document in documents]
     return DevelopmentSet(target, language, head, encode_pairs(tokenizer, examples, max_length))
 
@@ -66,6 +85,8 @@ def other_languages(
     """The target's validation sets but English; a language that the source does not have is named and left out."""
     found = []
     for language in get_target(target).languages:
+        if get_target(target).place_of(language, "validation")[1] is None:
+            continue
         if language != "en" and rows:
             try:
                 found.append(development_set(target, language, head, rows, source, tokenizer, max_length))
@@ -102,7 +123,8 @@ def accuracy(
     precision: Precision,
     trunk: Trunk | None = None,
 ) -> float:
-    """The share of right answers, in [0, 1]; the model is left in evaluation mode. Every process computes it in full.
+    """The share of right answers, in [0, 1], or what else the target's figure is; the model is left in evaluation mode. Every
+    process computes it in full.
 
     A classifier's labels are matched with the target's answers by name, as in evaluation.
     """
@@ -110,6 +132,8 @@ def accuracy(
     columns, rows = _columns(model, development.target), _ROWS_A_BATCH
     while True:
         try:
+            if development.texts is not None:
+                return _ratio(model, development, rows, tokenizer, device, precision, trunk)
             right = _right(model, development, columns, rows, tokenizer, device, precision, trunk)
             return right / max(1, len(development.inputs))
         except RuntimeError as error:
@@ -144,6 +168,41 @@ def _right(
             logits = logits[:, columns]
         right += (logits.argmax(-1) == labels).sum()
     return int(right)
+
+
+def _ratio(
+    model: PreTrainedModel,
+    development: DevelopmentSet,
+    rows: int,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    precision: Precision,
+    trunk: Trunk | None,
+) -> float:
+    """The sum of the answers' numerators over that of their denominators, answers as the head's record decodes them."""
+    assert development.texts is not None
+    of_texts, texts = HEADS[development.head], development.texts.texts
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    outputs: list[np.ndarray | None] = [None] * len(texts)
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i].ids))
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        inputs = padded_texts([texts[i] for i in chosen], int(pad or 0), types=True)
+        marks = inputs.pop("marks").to(device)
+        if trunk is not None:
+            inputs |= with_states(inputs, [development.inputs[i] for i in chosen], development.head, trunk)
+        with torch.no_grad(), autocast(device, precision):
+            read = of_texts.read(
+                lambda given: call(model, dict(given)), moved(inputs, device), marks, model.config
+            )
+        for i, row in zip(chosen, read.float().cpu().numpy(), strict=True):
+            outputs[i] = row
+    answers = of_texts.decode(outputs, development.texts, development.documents, model.config)
+    spec = get_target(development.target)
+    scores = [
+        spec.scored(document, text) for document, text in zip(development.documents, answers, strict=True)
+    ]
+    return sum(number for number, _, _ in scores) / max(1e-9, sum(whole for _, whole, _ in scores))
 
 
 def _columns(model: PreTrainedModel, target: str) -> list[int] | None:

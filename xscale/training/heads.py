@@ -29,6 +29,7 @@ from transformers import (
 
 from xscale.errors import UserError
 from xscale.experiment import Phase
+from xscale.heads.span import windows
 from xscale.training.tasks import Example, Head
 
 _MODEL_CLASSES: dict[Head, Any] = {
@@ -198,72 +199,16 @@ def encode_pairs(
 def _encode_spans(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], window: int
 ) -> list[Encoded]:
-    """Windows of `window` tokens over the context; a window without the answer points at its first token (SQuAD).
-
-    A question takes a sixth of a window at most, and windows begin a third of one apart: 384, 64 and 128 tokens, as in jiant
-    and XTREME.
-    """
-    questions, overlaps = [], []
-    for example in examples:
-        question = example.pairs[0][0]
-        offsets = tokenizer(
-            question,
-            add_special_tokens=False,
-            truncation=True,
-            max_length=max(1, window // 6),
-            return_offsets_mapping=True,
-        )["offset_mapping"]
-        questions.append(question[: offsets[-1][1]] if offsets else question)
-        room = window - len(offsets) - tokenizer.num_special_tokens_to_add(pair=True)
-        overlaps.append(max(0, room - max(1, window // 3)))
-    encoded: list[list[Encoded]] = [[] for _ in examples]
-    for overlap in sorted(set(overlaps)):  # the tokenizer takes one for all its texts
-        mine = [row for row, its in enumerate(overlaps) if its == overlap]
-        found = _windows(
-            tokenizer, [questions[row] for row in mine], [examples[row] for row in mine], window, overlap
-        )
-        for row, inputs in zip(mine, found, strict=True):
-            encoded[row] = inputs
-    return [item for inputs in encoded for item in inputs]
-
-
-def _windows(
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Sequence[str],
-    examples: Sequence[Example],
-    window: int,
-    overlap: int,
-) -> list[list[Encoded]]:
-    """Each example's windows."""
-    windows = tokenizer(
-        list(questions),
-        [example.pairs[0][1] for example in examples],
-        truncation="only_second",
-        max_length=window,
-        stride=overlap,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        return_token_type_ids="token_type_ids" in tokenizer.model_input_names,
-    )
-    result: list[list[Encoded]] = [[] for _ in examples]
-    for number, row in enumerate(windows["overflow_to_sample_mapping"]):
-        span = examples[row].span
-        first = last = 0
-        if span is not None:
-            inside = [
-                token
-                for token, (part, (start, end)) in enumerate(
-                    zip(windows.sequence_ids(number), windows["offset_mapping"][number], strict=True)
-                )
-                if part == 1 and start < span[1] and end > span[0]
-            ]
-            offsets = windows["offset_mapping"][number]
-            if inside and offsets[inside[0]][0] <= span[0] and offsets[inside[-1]][1] >= span[1]:
-                first, last = inside[0], inside[-1]
-        types = [windows["token_type_ids"][number]] if "token_type_ids" in windows else None
-        result[row].append(Encoded([windows["input_ids"][number]], (first, last), types))
-    return result
+    """The windows over each example's context; one without the answer points at its first token (SQuAD)."""
+    encoded = []
+    for example, made in zip(
+        examples, windows(tokenizer, [example.pairs[0] for example in examples], window), strict=True
+    ):
+        for one in made:
+            ends = one.tokens_of(example.span) if example.span is not None else None
+            types = None if one.types is None else [one.types.tolist()]
+            encoded.append(Encoded([one.ids.tolist()], ends or (0, 0), types))
+    return encoded
 
 
 def _encode_tagged(

@@ -9,7 +9,7 @@ from harness_tasks.targets import get_target
 
 def target_answers(target: str) -> tuple[str, ...] | None:
     """The names that a classifier for the target must give its labels, in the order of the target's answers; None where
-    the answers are the choices of each document."""
+    the answers are the choices of each document, or texts."""
     spec = get_target(target)
     return spec.answers if spec.head == "pair_classification" else None
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from harness_tasks.sources import DataError, read_rows
-from harness_tasks.targets import targets
+from harness_tasks.targets import Target, targets
 from xscale.training.tasks import Example
 
 MIN_PREMISE_WORDS = 5
@@ -72,13 +72,16 @@ def drop_leaks(examples: Sequence[Example], texts: EvaluationTexts) -> tuple[lis
 
 
 @lru_cache(maxsize=8)
-def evaluation_texts(source: str, languages: tuple[str, ...]) -> EvaluationTexts:
-    """The texts of the targets' validation and test rows in those languages, as the source has them."""
+def evaluation_texts(
+    source: str, languages: tuple[str, ...], without_choices: bool = False
+) -> EvaluationTexts:
+    """The texts of the targets' validation and test rows in those languages, as the source has them; those of targets whose
+    documents have no choices too where asked for."""
     rows: set[frozenset[str]] = set()
     premises: set[str] = set()
     checked, absent = [], []
     for language in languages:
-        for dataset, config, fields in _sets(language):
+        for dataset, config, fields, spec in _sets(language, without_choices):
             for split in _SPLITS:
                 name = f"{dataset} {config} {split}"
                 try:
@@ -87,7 +90,8 @@ def evaluation_texts(source: str, languages: tuple[str, ...]) -> EvaluationTexts
                     absent.append(name)
                     continue
                 checked.append(name)
-                for row in found:
+                for raw in found:
+                    row = raw if spec.read is None else {**raw, **spec.read(raw)}
                     parts = [normalised(row[name]) for name in fields]
                     rows.add(frozenset(parts))
                     if parts[0].count(" ") >= MIN_PREMISE_WORDS - 1:
@@ -95,15 +99,18 @@ def evaluation_texts(source: str, languages: tuple[str, ...]) -> EvaluationTexts
     return EvaluationTexts(frozenset(rows), frozenset(premises), tuple(checked), tuple(absent))
 
 
-def _sets(language: str) -> list[tuple[str, str, tuple[str, ...]]]:
+def _sets(language: str, without_choices: bool) -> list[tuple[str, str, tuple[str, ...], Target]]:
     found = [
-        (target, target.places[language]) for target in targets().values() if language in target.languages
+        (target, target.places[language])
+        for target in targets().values()
+        if language in target.languages and (target.has_choices or without_choices)
     ]
     return [
         (
             place.dataset,
             place.config,
             tuple(dict(place.fields).get(name, name) for name in target.text_fields),
+            target,
         )
         for target, place in found
     ]

@@ -337,7 +337,7 @@ def check_base(recipe: Recipe) -> None:
     """Raise `UserError` for what can be known of the base before training: it cannot be loaded, has too few layers to freeze, no
     such head, or peft is not installed."""
     folder = resolve_base(recipe.base)
-    heads: list[Any] = [get_target(target).head for target in recipe.targets]
+    heads: list[Any] = [get_target(name).head for name in recipe.targets if get_target(name).is_trained]
     if recipe.objective == "causal_lm":
         heads = ["causal_lm"]
     elif recipe.size:
@@ -464,6 +464,8 @@ def _train_causal(run: _Run) -> PreTrainedModel:
 def _train_target(run: _Run) -> PreTrainedModel:
     target = run.part
     recipe, phase = run.recipe, run.recipe.phases[target]
+    if not get_target(target).is_trained:  # with an intermediate phase its unit is the encoder's
+        return encoder_of(run.base, 0, None)
     samples = target_samples(recipe, target)
     head, labels, seed = samples[0].task.head, samples[0].labels, _phase_seed(recipe.seed, target)
     if recipe.lora is not None:
@@ -477,7 +479,11 @@ def _train_target(run: _Run) -> PreTrainedModel:
     for stage, sample in enumerate(samples):
         if stage >= begin:
             _train_on(run, target, stage, [sample], [model], last=stage == len(samples) - 1)
-    model.config.xscale_max_length = phase.max_length
+    model.config.xscale_max_length = input_length(phase, head)
+    if head == "span" and any(
+        sample.examples[row].span is None for sample in samples for row in sample.order
+    ):
+        model.config.xscale_no_answer = True
     return model
 
 
@@ -567,7 +573,7 @@ def _development_sets(run: _Run, target: str) -> list[DevelopmentSet]:
     if wanted.choose == "none":
         return []
     head = training_task(recipe.targets[target].train[0], recipe.tasks).head
-    rest = (recipe.data, run.tokenizer, recipe.phases[target].max_length)
+    rest = (recipe.data, run.tokenizer, input_length(recipe.phases[target], head))
     return [
         development_set(target, "en", head, wanted.rows, *rest),
         *other_languages(target, head, wanted.validation_rows, *rest),

@@ -51,6 +51,8 @@ def check_recipe(recipe: Recipe) -> None:
                 raise UserError(
                     f"targets.{target}.train: {name!r} is a {task.head} task, {target} needs {get_target(target).head}"
                 )
+        if recipe.lora is not None and not get_target(target).is_trained:
+            raise UserError(f"lora: {target} is answered by the whole encoder; leave one of them out")
         target_samples(recipe, target)
     for name in recipe.intermediate:
         training_task(name, recipe.tasks)
@@ -110,6 +112,11 @@ def target_samples(recipe: Recipe, target: str) -> list[Sample]:
                     else ""
                 )
                 raise UserError(f"targets.{target}.train: {name}: {error}{hint}") from None
+        if unknown := sorted(set(loaded.labels) - set(get_target(target).tags or loaded.labels)):
+            raise UserError(
+                f"targets.{target}.train: {name}: {unknown[0]!r} is none of its tags: "
+                f"{', '.join(get_target(target).tags)}"
+            )
         samples.append(_drawn(recipe, name, loaded, kept, leaks, plan.size, field, from_end=True))
     return samples
 
@@ -239,7 +246,10 @@ def _clean_cached(
     loaded = load_examples(task, source)
     language = task.name.partition("@")[2] or "en"
     kept, leaks = drop_leaks(
-        loaded.examples, evaluation_texts(source, tuple(dict.fromkeys(("en", language))))
+        loaded.examples,
+        evaluation_texts(
+            source, tuple(dict.fromkeys(("en", language))), task.head in ("span", "token_classification")
+        ),
     )
     if leaks.rows or leaks.premises:
         say(

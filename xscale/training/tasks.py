@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from harness_tasks.sources import DataError, read_file, read_rows
 from harness_tasks.tagging import NER_TAGS, UD_TAGS, words_text
-from harness_tasks.targets import languages
+from harness_tasks.targets import Target, get_target, languages, shipped_targets
+from harness_tasks.targets.reading import checked_rows
 from xscale.encoding import NLI_LABELS, copa_pairs, nli_pair
 from xscale.errors import UserError
 from xscale.experiment import OwnTask
@@ -321,6 +322,42 @@ TASKS: dict[str, TrainingTask] = {
     )
 }  # fmt: skip
 
+
+def known_tasks() -> dict[str, TrainingTask]:
+    """All that come with xscale: those of `TASKS`, and the targets' own English training rows, by the targets' names."""
+    return TASKS | {name: _of_target(spec) for name, spec in shipped_targets().items() if spec.training}
+
+
+def _of_target(spec: Target, language: str | None = None) -> TrainingTask:
+    """English rows, or those of another `language` of the target."""
+    assert spec.training is not None
+    place, split = spec.place_of(language or spec.pivot_language, "train")
+
+    def to_example(row: Mapping[str, Any], labels: Sequence[str]) -> Example | None:
+        """None for the rows of other languages in the same file."""
+        if place.only is not None and not str(row.get(place.only[0]) or "").startswith(place.only[1]):
+            return None
+        (mine,) = checked_rows(spec, place, [row], spec.title)
+        gold = mine["gold"]
+        if spec.head == "span":
+            return _squad({**mine, "answers": gold}, labels)
+        return _tagged("tags")({"tokens": mine[spec.text_fields[0]].split(" "), "tags": gold}, labels)
+
+    return TrainingTask(
+        f"{spec.name}@{language}" if language else spec.name,
+        (Part(place.dataset, place.config, str(split)),),
+        spec.text_fields,
+        spec.head if spec.head != "retrieval" else "span",
+        spec.tags,
+        to_example,
+        spec.metrics[0],
+        None if language else spec.training.examples,
+        place.licence or spec.licence,
+        place.citation or spec.citation,
+        note=f"training rows of {spec.title}" + (f" in {language}" if language else ""),
+    )
+
+
 # head -> the fields of a user's own rows, how they are read, and the metric
 _OWN: dict[Head, tuple[tuple[str, ...], ToExample, str]] = {
     "pair_classification": (("text1", "label"), _own_pair, "accuracy"),  # and text2, where there are two
@@ -339,10 +376,13 @@ def training_task(name: str, own: Mapping[str, OwnTask] | None = None) -> Traini
     if own and name in own:
         return _own_task(name, own[name])
     family, at, language = name.partition("@")
-    if family not in TASKS or (at and (own and family in own)):
-        known = ", ".join([*(own or ()), *TASKS])
+    tasks = TASKS if family in TASKS else known_tasks()
+    if family not in tasks or (at and (own and family in own)):
+        known = ", ".join([*(own or ()), *tasks])
         raise UserError(f"training task {name!r}: unknown; known are: {known}")
-    task = TASKS[family]
+    task = tasks[family]
+    if at and family not in TASKS:
+        return _of_target(get_target(family), language)
     return _translated(task, language) if at else task
 
 

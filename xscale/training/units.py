@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness_tasks.parsing import read_json
 from harness_tasks.rows import Options, build_documents
+from harness_tasks.targets import get_target
 from xscale.base_models import base_content
 from xscale.errors import UserError
 from xscale.experiment import LoRA, Phase, Recipe
@@ -110,7 +111,10 @@ def units_of(recipe: Recipe, precision: PrecisionOf) -> dict[str, Unit]:
         units[ENCODER] = _encoder_unit(recipe, base, precision)
         encoder = digest_of(units[ENCODER])
     for target in recipe.targets:
-        units[target] = _head_unit(recipe, target, encoder, precision)
+        if get_target(target).is_trained:
+            units[target] = _head_unit(recipe, target, encoder, precision)
+        else:
+            units[target] = units.get(ENCODER) or EncoderUnit(kind="encoder", base=base)
     return units
 
 
