@@ -18,6 +18,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,7 @@ class ParallelTask(ConfigurableTask):
         self.shown = [] if self.subset else subset_names(self.target, self.options, self.language)
         _register_user_metrics(self.target, self.shown)
         self._empty: list[str] = []
+        self._in_turns = False  # whether a chat template is applied
         self._built: Any = None  # what the present requests were made with
         settings["metric_list"] = _metrics(get_target(self.target), self.shown)
         settings["process_results"] = process_results
@@ -175,6 +177,7 @@ class ParallelTask(ConfigurableTask):
         lm_eval caches requests (``--cache_requests``) by the task's name only, so what they depend on beyond it (data,
         which rows, ``--samples``) is added to the one part of the key that can be given.
         """
+        self._in_turns = bool(kwargs.get("apply_chat_template"))
         docs = self.eval_docs
         chosen = [docs[i] for i in samples if i < len(docs)] if samples else docs[: limit or None]
         present = {name for doc in chosen for name in doc["subsets"]}
@@ -193,6 +196,26 @@ class ParallelTask(ConfigurableTask):
             return
         super().build_all_requests(limit=limit, samples=samples, tokenizer_name=tokenizer_name, **kwargs)
         self._built = wanted
+
+    def doc_to_text(self, doc: Any, doc_to_text: Any = None) -> Any:
+        """As lm_eval's. Where the choices hold the whole prompt and a chat template is applied, what they have in common is
+        the user's turn, which would be empty otherwise."""
+        text = super().doc_to_text(doc, doc_to_text)
+        return self._turns(doc)[0] if text == "" and self._in_turns else text
+
+    def doc_to_choice(self, doc: Any, doc_to_choice: Any = None) -> list[str]:
+        """As lm_eval's, without what is the user's turn."""
+        choices = super().doc_to_choice(doc, doc_to_choice)
+        if self._in_turns and super().doc_to_text(doc) == "":
+            return self._turns(doc)[1]
+        return choices
+
+    def _turns(self, doc: Any) -> tuple[str, list[str]]:
+        """The words that all choices begin with, and the rest of each."""
+        choices = super().doc_to_choice(doc)
+        common = commonprefix(choices)  # noqa: RUF071 (of letters is meant)
+        begin = common.rfind(" ") + 1
+        return common[:begin].rstrip(), [choice[begin:] for choice in choices]
 
     def fewshot_context(
         self, doc: dict[str, Any], num_fewshot: int, *args: Any, **kwargs: Any

@@ -58,6 +58,10 @@ class EvaluationOptions(BaseModel):
         shots = f"{self.num_fewshot}-shot" if self.num_fewshot else ""
         return ", ".join(filter(None, (shots, "chat template" if self.apply_chat_template else "")))
 
+    def settings(self) -> dict[str, Any]:
+        """What answers count by. `turns`: how a prompt becomes turns of a chat; 2 since none of them is empty."""
+        return self.model_dump(exclude_defaults=True) | ({"turns": 2} if self.apply_chat_template else {})
+
 
 class Entry(BaseModel):
     """One checkpoint: an lm_eval model type with its arguments, and what it was trained on."""

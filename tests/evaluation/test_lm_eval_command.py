@@ -1,13 +1,15 @@
 """`xscale lm-eval`: lm_eval's own command line with the model type and the tasks known to it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from xscale.evaluation.lm_eval_command import _asks_only_for_ours
+from harness_tasks.tasks import yaml_folder
+from xscale.evaluation.lm_eval_command import _asks_only_for_ours, _device
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,62 @@ def test_what_an_encoder_cannot_use_is_refused(checkpoint: Path, options: dict) 
                 limit=2,
                 **options,
             )
+
+
+def plain_lm_eval(
+    *arguments: str, program: str = "/somewhere/bin/lm_eval"
+) -> subprocess.CompletedProcess[str]:
+    """lm_eval's own program in an interpreter that read xscale_lm_eval.pth; of its own tasks nothing is indexed."""
+    start = (
+        "import harness_tasks.lm_eval_discovery, sys, lm_eval.tasks as t\n"
+        "real = t.TaskManager.__init__\n"
+        "t.TaskManager.__init__ = lambda s, *a, **k: real(s, *a, **{**k, 'include_defaults': False})\n"
+        "from lm_eval.__main__ import cli_evaluate; cli_evaluate()"
+    )
+    code = f"import sys; sys.argv = [{program!r}, 'run', *sys.argv[1:]]\n{start}"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    environment.pop("XSCALE_DATA", None)
+    return subprocess.run(
+        [sys.executable, "-c", code, "--include_path", str(yaml_folder()), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env=environment,
+    )
+
+
+def test_plain_lm_eval_knows_the_model_type_and_says_errors_in_one_line() -> None:
+    tasks = ("--tasks", "xnli_ood_de", "--metadata", '{"data": "bundled"}', "--device", "cpu")
+    ended = plain_lm_eval("--model", "xscale", "--model_args", "pretrained=/nowhere", *tasks)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: ") and "no folder '/nowhere'" in ended.stderr
+    ended = plain_lm_eval(
+        "--model", "dummy", "--tasks", "xnli_ood_de", "--metadata", '{"data": "/no/mirror"}'
+    )
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: ") and "/no/mirror" in ended.stderr
+
+
+@pytest.mark.slow
+def test_other_programs_and_other_errors_keep_their_tracebacks() -> None:
+    arguments = ("--model", "dummy", "--tasks", "xnli_ood_de", "--metadata", '{"data": "/no/mirror"}')
+    assert "Traceback" in plain_lm_eval(*arguments, program="my_script.py").stderr
+    assert "Traceback" in plain_lm_eval("--model", "nosuch", "--tasks", "xnli_ood_de").stderr
+
+
+def test_a_device_is_chosen_where_nobody_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert _device(["--model", "xscale", "--tasks", "xnli_ood"]) == ["--device", "cpu"]
+    assert _device(["--model=xscale"]) == ["--device", "cpu"]
+    for words in (
+        "--model hf",
+        "--model xscale --device cuda:0",
+        "--model xscale --config run.yaml",
+        "ls tasks",
+    ):
+        assert _device(words.split()) == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _device(["--model", "xscale"]) == []

@@ -1,5 +1,6 @@
 """lm_eval's own model types through the same path: a causal LM on disk, and a server."""
 
+import io
 import json
 import math
 import os
@@ -247,6 +248,71 @@ def test_few_shot_examples_and_chat_templates(
     name = "more"
     evaluate(entry, tmp_path / "more", {"xcopa": (("et",), 9)})
     assert seen["more"][: len(seen["asked"])] == seen["asked"]
+
+
+def test_no_turn_of_a_chat_is_empty(causal_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XNLI's prompt stands in the choices: its beginning becomes the user's turn, and the answers are a result of their own."""
+    from lm_eval.models.huggingface import HFLM
+
+    from xscale.evaluation.answers import result_key
+    from xscale.manifest import EvaluationOptions
+
+    turns = lambda self, history, **k: "".join(f"<{t['role']}>{t['content']}" for t in history)  # noqa: E731
+    monkeypatch.setattr(HFLM, "apply_chat_template", turns)
+    monkeypatch.setattr(HFLM, "tokenizer_name", "none")
+    seen: list[tuple[str, str]] = []
+    real = HFLM.loglikelihood
+
+    def ask(self: object, requests: list, disable_tqdm: bool = False) -> object:
+        seen.extend(request.args for request in requests)
+        return real(self, requests, disable_tqdm=disable_tqdm)
+
+    monkeypatch.setattr(HFLM, "loglikelihood", ask)
+    plain = lm_entry(causal_lm, tmp_path, dtype="float32", batch_size=1)
+    few = {"xnli": (("de", "zh"), 3)}
+    evaluate(plain, tmp_path, few)
+    whole = [text for _, text in seen]
+    seen.clear()
+    chat = plain.model_copy(update={"evaluation": EvaluationOptions(apply_chat_template=True)})
+    evaluate(chat, tmp_path, few)
+    assert len(seen) == len(whole) == 2 * 3 * 3
+    for (context, text), prompt in zip(seen, whole, strict=True):
+        question = context.removeprefix("<user>")
+        assert question.strip() and question.endswith("?") and not text.startswith(" ")
+        assert f" {question} {text}" == prompt
+    key = result_key(chat, few, "bundled", tmp_path / "m.json")["evaluation"]
+    assert key != {"apply_chat_template": True}  # what answers with an empty turn were stored by
+    seen.clear()
+    evaluate(plain, tmp_path / "again", few)  # with the same task objects
+    assert [text for _, text in seen] == whole
+
+
+def test_one_bar_with_the_entrys_id_that_moves(
+    causal_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import re
+    import time
+
+    from lm_eval.models.huggingface import HFLM
+    from rich.console import Console
+
+    from xscale import progress
+
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=True, width=80))
+    real = HFLM.loglikelihood
+
+    def slowly(self: object, requests: list, disable_tqdm: bool = False) -> object:
+        time.sleep(0.3)  # the bar is drawn ten times a second
+        return real(self, requests, disable_tqdm=disable_tqdm)
+
+    monkeypatch.setattr(HFLM, "loglikelihood", slowly)
+    evaluate(lm_entry(causal_lm, tmp_path, dtype="float32"), tmp_path, {"xnli": (("de",), 40)})
+    text = screen.getvalue()
+    assert text.count("\n") == 2  # the bar's line, and the one that says how long it took
+    assert "evaluate lm: xnli" in text
+    shown = {int(done) for done, _ in re.findall(r"(\d+)/(\d+)", text)}
+    assert 0 in shown and len(shown) > 2  # nothing, all, and something between
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def result_key(entry: Entry, selection: Selection, source: str, manifest: Path) 
         "files": _files(entry, manifest),
         "precision": _precision(entry) if encoder else None,  # of others it is what their arguments say
         "encoding_version": ENCODING_VERSION if encoder else None,
-        "evaluation": {} if entry.evaluation is None else entry.evaluation.model_dump(exclude_defaults=True),
+        "evaluation": {} if entry.evaluation is None else entry.evaluation.settings(),
         "source": source_name(source),
         "task_versions": {target: get_target(target).version for target in selection},
         "fingerprints": {

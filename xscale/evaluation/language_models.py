@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ def language_model_answers(
     process, count = process_number(), processes()
     mark = f"-{process}of{count}" if count > 1 else ""
     total = sum(map(len, asked))
+    silent = {"disable_tqdm": True} if "disable_tqdm" in signature(model.loglikelihood).parameters else {}
     with (
         Journal(kept.path(target, mark), key, kept.others(target)) as journal,
         progress(f"evaluate {kept.folder.name}: {target}", total) as advance,
@@ -83,7 +85,7 @@ def language_model_answers(
         advance(total - sum(len(asked[number]) for number in todo))
         for number in todo[process::count]:
             with _batch_size(model, None if sizes is None else sizes[parts[number][0][0]]):
-                answered = model.loglikelihood(asked[number])
+                answered = model.loglikelihood(asked[number], **silent)
             if getattr(model, "check_files", None) is not None:
                 model.check_files()
             journal.add(names[number], np.array([value for value, _ in answered], dtype=np.float64))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from harness_tasks.targets import targets
 from harness_tasks.tasks import group_name, yaml_folder
 
-MODEL_TYPE = "xscale.evaluation.encoder_lm:EncoderLM"
-
 
 def register_model() -> None:
     """Make `--model xscale` known to this process' lm_eval (lm_eval 0.4.13 reads no entry points)."""
-    import lm_eval.models  # noqa: F401  (registers lm_eval's own types first)
-    from lm_eval.api.registry import model_registry
+    import lm_eval.models
 
-    if "xscale" not in model_registry:
-        model_registry.register("xscale", target=MODEL_TYPE)
+    from harness_tasks import lm_eval_discovery
+
+    lm_eval_discovery.add_our_model(lm_eval.models)
 
 
 def run_lm_eval(arguments: Sequence[str]) -> None:
@@ -33,6 +32,7 @@ def run_lm_eval(arguments: Sequence[str]) -> None:
     if _asks_only_for_ours(arguments):
         _index_only_included_tasks()
         arguments += ["--include_path", str(yaml_folder())]
+    arguments += _device(arguments)
     sys.argv = [
         "lm_eval",
         *(
@@ -47,6 +47,19 @@ def run_lm_eval(arguments: Sequence[str]) -> None:
         *arguments,
     ]
     cli_evaluate()
+
+
+def _device(arguments: Sequence[str]) -> list[str]:
+    """The CPU where it is what an encoder checkpoint runs on and nobody named a device: lm_eval's own default is cuda:0."""
+    named = any(
+        word.partition("=")[0] in ("--device", "--config", "-C", "--help", "-h") for word in arguments
+    )
+    ours = "--model=xscale" in arguments or ("--model", "xscale") in pairwise(arguments)
+    if named or not ours:
+        return []
+    import torch
+
+    return [] if torch.cuda.is_available() else ["--device", "cpu"]
 
 
 def _asks_only_for_ours(arguments: Sequence[str]) -> bool:

@@ -194,7 +194,7 @@ def _stale(entry: Entry, info: Mapping[str, Any]) -> str | None:
     weights, revision = info.get("weights"), entry.model_args.get("revision")
     if entry.sha256 and weights and entry.sha256 != weights:
         return "evaluated with other weights"
-    options = {} if entry.evaluation is None else entry.evaluation.model_dump(exclude_defaults=True)
+    options = {} if entry.evaluation is None else entry.evaluation.settings()
     if (info.get("evaluation") or {}) != options:
         return "evaluated with other few-shot examples or chat template"
     pinned = isinstance(revision, str) and COMMIT.fullmatch(revision) is not None
