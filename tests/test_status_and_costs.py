@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import tiny_model
 from filelock import FileLock
 
+from harness_tasks.targets import get_target
 from xscale.costs import Throughput, cost_lines, documents_of, measured, training_examples
 from xscale.errors import UserError
+from xscale.evaluation.predictions import write_predictions
 from xscale.experiment import Experiment, plan
 from xscale.journal import journal_of, write_event
+from xscale.manifest import Entry, Manifest, write_manifest
 from xscale.pipeline import selection
 from xscale.status import jobs, seconds_left, status_lines
 from xscale.workspace import Workspace
@@ -100,8 +105,7 @@ def test_status_by_hand(workspace: Workspace) -> None:
     write_event(journal, "started", kind="train", id="s-300-seed1", part="encoder", unit="ab12")
     write_event(journal, "progress", what="train s-300-seed1: intermediate on 300 of x", done=1, total=4)
     write_event(journal, "done", kind="evaluate", id="s-0-seed1", seconds=5)
-    (workspace.results / "s-0-seed1").mkdir(parents=True)
-    (workspace.results / "s-0-seed1" / "predictions.parquet").write_bytes(b"")
+    answers(workspace, "s-0-seed1", {})
     (workspace.checkpoints / ".units").mkdir()
     with FileLock(workspace.checkpoints / ".units" / ".ab12.lock"):
         found = jobs(workspace)
@@ -124,3 +128,49 @@ def test_status_by_hand(workspace: Workspace) -> None:
         assert "  failed: train s-200-seed1: the loss is nan" in lines
         assert not any("nothing is running" in line for line in lines)
     assert status_lines(workspace, "")[-1].endswith("this does just what is not done: xscale run s.yaml")
+
+
+def answers(workspace: Workspace, name: str, info: dict) -> None:
+    """Results whose description is `info`; the answers themselves are not looked at."""
+    columns = {
+        "target": ["xnli"] * 3, "task": ["xnli_ood_en"] * 3, "language": ["en"] * 3, "row": [0, 1, 2],
+        "label": [0, 1, 2], "prediction": [0, 1, 2], "logprobs": [[-1.0, -1.0, -1.0]] * 3,
+    }  # fmt: skip
+    write_predictions(workspace.results / name / "predictions.parquet", pa.table(columns), info)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "done"),
+    [
+        ({}, "yes (bundled)", True),
+        ({"limit": {"xnli": 2}}, "in part (bundled): xnli: the first 2 rows", False),
+        ({"fingerprints": {"xnli": {"en": "f"}}}, "in part (bundled): xnli: 1 of 15 languages", False),
+        ({"source": "hub"}, "yes", False),  # all of it, but to other data than the run is on
+        ({"weights": "2" * 64}, "of other weights", False),
+        ({"fingerprints": {"xcopa": {"en": "f"}}}, "in part (bundled): no xnli", False),
+    ],
+)
+def test_results_of_other_data_or_weights_or_of_a_part_are_not_all_of_it(
+    workspace: Workspace, change: dict, words: str, done: bool
+) -> None:
+    name, languages = "s-0-seed1", get_target("xnli").languages
+    write_event(
+        journal_of(workspace.manifest), "planned", experiment="s", recipes=[[name, 0]], data="bundled",
+        asks={"xnli": [list(languages), None]},
+    )  # fmt: skip
+    (workspace.checkpoints / name).mkdir(parents=True)
+    (workspace.checkpoints / name / "recipe.json").write_text("{}")
+    fields = {"model_args": {"pretrained": "x"}, "targets": {"xnli": []}, "sha256": "1" * 64}
+    entry = Entry(id=name, model="xscale", **fields)
+    write_manifest(workspace.manifest, Manifest(entries=[entry]))
+    info = {
+        "weights": "1" * 64,
+        "source": "bundled",
+        "limit": {"xnli": None},
+        "fingerprints": {"xnli": dict.fromkeys(languages, "f")},
+    }
+    answers(workspace, name, info | change)
+    states = {job.kind: job.state for job in jobs(workspace)}
+    assert states == {"train": "done", "evaluate": "done" if done else "left"}
+    code, output, _ = tiny_model.call("ls", "--manifest", workspace.manifest)
+    assert code == 0 and output.splitlines()[-1].endswith(words)

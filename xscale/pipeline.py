@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from harness_tasks.sources import has_split, resolve_source
+from harness_tasks.sources import has_split, resolve_source, source_name
 from harness_tasks.targets import Target, get_target, targets
 from xscale.errors import JobsFailed, UserError
 from xscale.evaluation.answers import Selection
@@ -363,7 +363,7 @@ def run(
     present = {entry.id for entry in read_manifest_or_empty(workspace.manifest).entries}
     refuse_foreign(recipes, present, workspace)
     if executor is not None:
-        _note_plan(experiment, recipes, workspace, command)
+        _note_plan(experiment, recipes, source, workspace, command)
         executor(recipes, selection(experiment), source, workspace)
         return registered(recipes, workspace)
     chosen = selection(experiment)
@@ -374,7 +374,7 @@ def run(
     noted = False
     for batch in batches:
         try:
-            note = None if noted else lambda: _note_plan(experiment, recipes, workspace, command)
+            note = None if noted else lambda: _note_plan(experiment, recipes, source, workspace, command)
             train(batch, workspace, keep=experiment.keep, on_checked=note, again=again)
         except JobsFailed as error:
             failed.append(error)  # what could be trained is evaluated first
@@ -413,12 +413,14 @@ def drop_if_evaluated(recipe: Recipe, chosen: Selection, source: str, workspace:
 
 
 def _note_plan(
-    experiment: Experiment, recipes: Sequence[Recipe], workspace: Workspace, command: str | None
+    experiment: Experiment, recipes: Sequence[Recipe], source: str, workspace: Workspace, command: str | None
 ) -> None:
     journal = journal_of(workspace.manifest)
     plan_of: dict[str, Any] = {
         "experiment": experiment.name,
         "recipes": [[recipe.id, recipe.size] for recipe in recipes],
+        "data": source_name(source),
+        "asks": {target: [list(codes), limit] for target, (codes, limit) in selection(experiment).items()},
     }
     known = [
         e for e in read_events(journal) if e["event"] == "planned" and e.get("experiment") == experiment.name
@@ -428,7 +430,7 @@ def _note_plan(
         "targets": list(experiment.question.targets or experiment.targets),
     }
     plan_of["question"] = question
-    if not known or any(known[-1].get(name) != plan_of[name] for name in ("recipes", "question")):
+    if not known or any(known[-1].get(name) != plan_of[name] for name in plan_of):
         write_event(journal, "planned", **plan_of, command=command or shlex.join(["xscale", *sys.argv[1:]]))
 
 

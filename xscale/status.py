@@ -15,8 +15,10 @@ from harness_tasks.parsing import read_json
 from xscale.errors import UserError
 from xscale.evaluation.plausible import of_one_answer
 from xscale.evaluation.predictions import PREDICTIONS, read_predictions
+from xscale.evaluation.stored import descriptions, lacking
 from xscale.journal import journal_of, read_events
 from xscale.locks import is_taken
+from xscale.manifest import Entry, read_manifest_or_empty
 from xscale.workspace import Workspace
 
 STATES = ("done", "running", "failed", "left")
@@ -60,10 +62,11 @@ def jobs(workspace: Workspace) -> list[Job]:
             kind, _, rest = str(event.get("what")).partition(" ")
             progress[kind, rest.partition(":")[0]] = event["done"] / event["total"]
     found = []
+    entries = _entries(workspace)
     for experiment, known in planned.items():
         for identifier, size in known.get("recipes", []):
             trained = (workspace.checkpoints / identifier / "recipe.json").is_file()
-            evaluated = trained and (workspace.results / identifier / PREDICTIONS).is_file()
+            evaluated = trained and _is_evaluated(identifier, known, entries.get(identifier), workspace)
             unit = units.get(("train", identifier), "-")
             for kind, done, lock in (
                 ("train", trained, workspace.checkpoints / ".units" / f".{unit}.lock"),
@@ -84,6 +87,28 @@ def jobs(workspace: Workspace) -> list[Job]:
                     )
                 )
     return found
+
+
+def _entries(workspace: Workspace) -> dict[str, Entry]:
+    try:
+        return {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
+    except UserError:
+        return {}  # other commands say what is wrong with it
+
+
+def _is_evaluated(
+    identifier: str, plan: Mapping[str, Any], entry: Entry | None, workspace: Workspace
+) -> bool:
+    """Whether there are results of the entry's weights, with all that the plan asks for where the log has it."""
+    infos = descriptions(workspace.results / identifier, entry)
+    asked = {}
+    with contextlib.suppress(TypeError, ValueError, AttributeError):
+        asked = {
+            str(target): ([str(code) for code in languages], limit)
+            for target, (languages, limit) in (plan.get("asks") or {}).items()
+            if limit is None or isinstance(limit, int)
+        }
+    return bool(infos) and not lacking(infos, asked, plan.get("data") if asked else None)
 
 
 def seconds_left(found: Sequence[Job], workspace: Workspace) -> float | None:

@@ -333,7 +333,7 @@ def list_entries(
         tell(tabulate(lines, headers=heads, disable_numparse=True))
         tell(f"{len(lines)} languages; source: {source}")
         return
-    from xscale.evaluation.predictions import prediction_files
+    from xscale.evaluation.stored import results_words
     from xscale.leaderboard.render import fitted, grid, visible
     from xscale.manifest import read_manifest
     from xscale.workspace import RESULTS
@@ -345,14 +345,19 @@ def list_entries(
             visible("+".join(entry.intermediate) or "-"),
             "-" if entry.size is None else f"{entry.size:,}",
             "-" if entry.seed is None else str(entry.seed),
-            "yes" if prediction_files(manifest.parent / RESULTS / entry.id) else "no",
+            (found := results_words(manifest.parent / RESULTS / entry.id, entry)).partition(":")[0],
+            found,
         ]
         for entry in read_manifest(manifest).entries
     ]
+    parts = [f"{row[0]}: {visible(row[-1])}" for row in rows if row[-1] != row[-2]]
+    rows = [row[:-1] for row in rows]
     heads = ["id", "model", "intermediate", "size", "seed", "results"]
     heads, rows = fitted(heads, rows, spare=("intermediate", "model", "seed"))
     align = ["right" if head in ("size", "seed") else "left" for head in heads]
     tell(grid(heads, rows, [], "simple", align))
+    for line in parts:
+        tell(line)
 
 
 @app.command(short_help="Check manifest, checkpoints and results", epilog="Example: xscale check --deep")
