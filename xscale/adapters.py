@@ -61,6 +61,36 @@ def with_adapters(model: Any, lora: LoRA, seed: int, start: Path | None = None, 
     return adapted
 
 
+def check_adapters(model: Any, lora: LoRA, base: str) -> None:
+    """Raise `UserError` where the base has no layers of the names, or adapters of the rank would be no smaller than the layers.
+
+    `model`: the base, which may be without weights.
+    """
+    shapes = {name: tuple(layer.weight.shape) for name, layer in model.named_modules() if _is_linear(layer)}
+    if lora.modules is None:
+        known = _peft().utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+        wanted = known.get(model.config.model_type)
+        if not wanted:
+            raise UserError(
+                f"lora: peft knows no query and value layers of {model.config.model_type} models; name layers in lora.modules"
+            )
+    else:
+        wanted = lora.modules
+    for module in wanted:
+        mine = [shape for name, shape in shapes.items() if name == module or name.endswith(f".{module}")]
+        if not mine and lora.modules is not None:
+            last = ", ".join(sorted({name.rpartition(".")[2] for name in shapes}))
+            raise UserError(f"lora.modules: base {base!r} has no linear layer {module!r}; it has: {last}")
+        if mine and lora.rank > min(map(min, mine)):
+            raise UserError(
+                f"lora.rank: {lora.rank} is more than the {min(map(min, mine))} of the layer {module!r} of {base!r}; lower it"
+            )
+
+
+def _is_linear(layer: Any) -> bool:
+    return isinstance(layer, torch.nn.Linear) or type(layer).__name__ == "Conv1D"  # GPT-2's
+
+
 def save_adapters(adapted: Any, tokenizer: Any, folder: Path, base: str) -> None:
     """Write the adapters, the head, config and tokenizer; `base` is the base model's name as experiments have it."""
     adapted.peft_config["default"].base_model_name_or_path = base

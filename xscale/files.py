@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,17 +163,20 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_of_folder(folder: Path) -> str:
+def sha256_of_folder(folder: Path, without: Collection[str] = ()) -> str:
     """SHA-256 in hex over the relative path and content of every weight, config and tokenizer file below `folder`.
 
     Whatever transformers reads counts: `*.safetensors`, `*.json`, `*.model`, and a tokenizer's `vocab.txt`, `merges.txt` and
     the like where there is no tokenizer.json, which holds them; not `recipe.json`, which holds timings. Sorted by path, so
-    the order on disk plays no part. Raises `UserError` for links that lead out of the folder (but for the hub's cache, whose
-    files are links to its blobs), special files, and more files than a checkpoint has.
+    the order on disk plays no part. `without` names folders in it that do not count. Raises `UserError` for links that lead out
+    of the folder (but for the hub's cache, whose files are links to its blobs), special files, and more files than a checkpoint
+    has.
     """
     digest = hashlib.sha256()
     for file in sorted(_checkpoint_files(folder)):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256_of_file(file)}\n".encode())
+        name = file.relative_to(folder)
+        if name.parts[0] not in without:
+            digest.update(f"{name.as_posix()}\0{sha256_of_file(file)}\n".encode())
     return digest.hexdigest()
 
 

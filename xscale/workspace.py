@@ -14,7 +14,7 @@ from filelock import FileLock
 from harness_tasks.targets import get_target
 from xscale.capabilities import targets_in
 from xscale.errors import UserError
-from xscale.evaluation.answers import Selection, is_current, result_key
+from xscale.evaluation.answers import Selection, carry_over, is_current, result_key
 from xscale.experiment import Recipe
 from xscale.files import refuse_link, sha256_of_folder, write_text
 from xscale.manifest import LOCAL_MODEL, Entry, add_entries, checkpoint_folder, read_manifest_or_empty
@@ -87,7 +87,7 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
     Files are hashed where they were `trained` just now or have no entry yet.
     """
     known = {entry.id: entry for entry in read_manifest_or_empty(workspace.manifest).entries}
-    entries = []
+    entries, same = [], {}
     for recipe in recipes:
         record = json.loads((workspace.checkpoints / recipe.id / "recipe.json").read_text(encoding="utf-8"))
         old = known.get(recipe.id)
@@ -102,6 +102,10 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
         ):
             continue  # hashing hundreds of megabytes again would make a second run slow
         model, folder = _model_of(recipe)
+        place = workspace.manifest.parent / folder
+        sha256 = sha256_of_folder(place)
+        if old is not None and old.sha256 not in (None, sha256) and _has_only_more_heads(place, recipe, old):
+            same[recipe.id] = (old.sha256, sha256)
         entries.append(
             Entry(
                 id=recipe.id,
@@ -116,7 +120,7 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
                 masked_lm=recipe.masked_lm.ratio if recipe.masked_lm is not None else None,
                 targets={target: plan.train for target, plan in recipe.targets.items()},
                 baseline=recipe.baseline,
-                sha256=sha256_of_folder(workspace.manifest.parent / folder),
+                sha256=sha256,
                 collapsed=[
                     name for name, looks in record.get("development", {}).items() if looks.get("collapsed")
                 ]
@@ -127,6 +131,20 @@ def register(recipes: Sequence[Recipe], workspace: Workspace, trained: set[str])
         )
     if entries:
         add_entries(workspace.manifest, entries, replace=True)
+    for identifier, (before, after) in same.items():
+        carry_over(workspace.results, identifier, str(before), after)
+
+
+def _has_only_more_heads(folder: Path, recipe: Recipe, old: Entry) -> bool:
+    """Whether a checkpoint's files, but for heads of targets that are new, are those that the old entry was made of; what was
+    answered for its targets was answered by these very files."""
+    from xscale.training.units import ENCODER
+
+    new = set(recipe.targets) - set(old.targets)
+    if not new or not old.targets:
+        return False
+    # the encoder, which no answer needs where there are heads, may have been left out (`keep: heads`)
+    return any(sha256_of_folder(folder, without) == old.sha256 for without in (new, {*new, ENCODER}))
 
 
 def refuse_foreign(recipes: Sequence[Recipe], present: set[str], workspace: Workspace) -> None:

@@ -17,7 +17,11 @@ import yaml
 from safetensors.torch import load_file
 from tiny import make_base, make_recipe
 
+from xscale import pipeline, workspace
+from xscale.check import check_workspace
 from xscale.errors import UserError
+from xscale.evaluation.encoder_lm import EncoderLM
+from xscale.evaluation.predictions import PREDICTIONS, read_predictions
 from xscale.experiment import (
     Development,
     Experiment,
@@ -32,7 +36,9 @@ from xscale.experiment import (
     read_experiment,
 )
 from xscale.files import sha256_of_folder
-from xscale.pipeline import train
+from xscale.leaderboard.panels import load_results
+from xscale.manifest import read_manifest
+from xscale.pipeline import evaluate, train
 from xscale.training import phases, samples, units
 from xscale.training.phases import train_recipe
 from xscale.training.units import digests_of, recipe_digest, unlinked_units
@@ -172,9 +178,59 @@ def test_what_is_shared_is_trained_once(base: Path, tmp_path: Path, monkeypatch:
     assert (first / "xcopa").is_dir() and untrained(wider, work) == []
 
 
-def test_the_manifest_knows_arm_and_recipe(base: Path, tmp_path: Path) -> None:
-    from xscale.manifest import read_manifest
+@pytest.mark.parametrize("touched", [False, True])
+def test_answers_for_a_target_stay_when_another_target_is_added(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, touched: bool
+) -> None:
+    """They were computed with files that are all still there; where one of these has changed, they count no more."""
+    work = Workspace(tmp_path / "checkpoints_manifest.json")
+    asked = {"xnli": (("en", "de"), 12)}
+    answered: list[str] = []
+    real = EncoderLM.answers
 
+    def answers(self: EncoderLM, target: str, sections: Any) -> Any:
+        answered.append(f"{self.description} {target}")
+        return real(self, target, sections)
+
+    monkeypatch.setattr(EncoderLM, "answers", answers)
+    few = experiment(base, arms=None, intermediate="bundled_nli", sizes=[0, 32])
+    train(plan(few, "bundled"), work)
+    before = read_manifest(work.manifest).entries[1]
+    assert evaluate([before], asked, "bundled", work) == [before.id] and answered == [f"{before.id} xnli"]
+    path = work.results / before.id / PREDICTIONS
+    rows = read_predictions(path).table.to_pylist()
+    more = TARGETS | {"xcopa": {"train": ["bundled_copa"], "size": 16}}
+    wider = experiment(
+        base, arms=None, intermediate="bundled_nli", sizes=[0, 32], targets=more,
+        training={"intermediate": FAST, "xnli": FAST, "xcopa": FAST},
+    )  # fmt: skip
+    if touched:  # between the training of the new head and its registration
+        real_register = workspace.register
+
+        def register(recipes: Any, *rest: Any) -> None:
+            head = work.checkpoints / before.id / "xnli" / "tokenizer_config.json"
+            text = head.read_text()
+            head.unlink()  # the unit keeps its own
+            head.write_text(text + " ")
+            real_register(recipes, *rest)
+
+        monkeypatch.setattr(pipeline, "register", register)
+    train(plan(wider, "bundled"), work)
+    entry = read_manifest(work.manifest).entries[1]
+    assert entry.sha256 != before.sha256 and set(entry.targets) == {"xnli", "xcopa"}
+    status = load_results(read_manifest(work.manifest), work.results)[1].status
+    assert status == ("stale" if touched else "ok")
+    both = asked | {"xcopa": (("en",), 12)}
+    answered.clear()
+    assert evaluate([entry], both, "bundled", work) == [entry.id]
+    assert answered == [f"{entry.id} {target}" for target in (["xnli"] if touched else []) + ["xcopa"]]
+    if not touched:
+        table = read_predictions(path).table.to_pylist()
+        assert [row for row in table if row["target"] == "xnli"] == rows
+        assert check_workspace(work) == []
+
+
+def test_the_manifest_knows_arm_and_recipe(base: Path, tmp_path: Path) -> None:
     work = Workspace(tmp_path / "checkpoints_manifest.json")
     train(plan(experiment(base, seeds=[1, 2], sizes=[0, 16, 32]), "bundled"), work)
     entries = read_manifest(work.manifest).entries
@@ -510,11 +566,20 @@ def test_early_refusals_are_before_anything_is_written(base: Path, tmp_path: Pat
         ({"training": {"intermediate": FAST | {"freeze_layers": 99}}}, "freeze_layers: 99 layers to freeze"),
         ({"base": str(tmp_path)}, "no transformers checkpoint"),
         ({"base": "nobody/has-this-one"}, "nobody/has-this-one"),
+        (
+            {"training": {"intermediate": FAST, "xnli": FAST | {"max_length": 139}}},
+            "training.xnli: texts of 139 tokens .*has positions for 138; lower it",
+        ),
+        ({"lora": {"modules": ["query", "valeu"]}}, "no linear layer 'valeu'; it has: .*value"),
+        ({"lora": {"rank": 33}}, "lora.rank: 33 is more than the 32 of the layer 'query'"),
     ]
     for changes, message in wrong:
         with pytest.raises(UserError, match=message):
             train(plan(experiment(**{"base": base} | changes), "bundled"), work)
     assert not work.manifest.parent.exists()
+    phases.check_base(
+        plan(experiment(base, training={"xnli": FAST | {"max_length": 138}}, lora={"rank": 32}), "bundled")[0]
+    )
 
 
 def test_lora_without_peft_is_refused_before_anything_is_written(

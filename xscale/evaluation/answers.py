@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 
 from harness_tasks.rows import Options, data_record, row_count
 from harness_tasks.sources import source_name
@@ -200,6 +201,25 @@ def short_precision(dtype: str) -> str:
     """`fp32`, `bf16` or `fp16` from torch's name of it; another name as it is."""
     name = dtype.removeprefix("torch.").partition(" ")[0]
     return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(name, name)
+
+
+def carry_over(results: Path, identifier: str, before: str, after: str) -> None:
+    """Store the answers of `results/<identifier>/` that are of the weights `before` as those of `after`: the caller has found
+    that all files that they were computed with are the same in both."""
+    folder = results / identifier
+    if not prediction_files(folder):
+        return
+    with FileLock(results / f".{identifier}.lock"):
+        for path in prediction_files(folder):
+            with contextlib.suppress(UserError):  # a damaged one stays what it is
+                stored = read_predictions(path)
+                if stored.info.get("weights") != before:
+                    continue
+                info = stored.info | {"weights": after}
+                if output := _read_results(results_of(path)):
+                    text = json.dumps(output | {"xscale": info}, indent=2, ensure_ascii=False)
+                    write_text(results_of(path), text + "\n")
+                write_predictions(path, stored.table, info)
 
 
 def is_current(folder: Path, key: Mapping[str, Any]) -> bool:

@@ -28,15 +28,15 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from harness_tasks.targets import get_target
-from xscale.adapters import save_adapters, with_adapters
+from xscale.adapters import check_adapters, save_adapters, with_adapters
 from xscale.base_models import base_content, resolve_base
 from xscale.encoding import takes_token_types
 from xscale.errors import UserError
-from xscale.experiment import Recipe
+from xscale.experiment import LoRA, Recipe
 from xscale.files import disk_errors, refuse_link, whole_file, whole_folder, write_text
 from xscale.precision import effective_precision
 from xscale.progress import console, progress, say
@@ -334,8 +334,8 @@ def _checkpoint(
 
 
 def check_base(recipe: Recipe) -> None:
-    """Raise `UserError` for what can be known of the base before training: it cannot be loaded, has too few layers to freeze, no
-    such head, or peft is not installed."""
+    """Raise `UserError` for what can be known of the base before training: it cannot be loaded, has too few layers to freeze, too
+    few positions, no such head, no layers for the adapters, or peft is not installed."""
     folder = resolve_base(recipe.base)
     heads: list[Any] = [get_target(name).head for name in recipe.targets if get_target(name).is_trained]
     if recipe.objective == "causal_lm":
@@ -348,12 +348,27 @@ def check_base(recipe: Recipe) -> None:
         recipe.base,
         tuple(dict.fromkeys(heads)),
         max((phase.freeze_layers for phase in recipe.phases.values()), default=0),
-        recipe.lora is not None,
+        max(
+            (
+                (max(phase.max_length, phase.window or 0), f"training.{name}")
+                for name, phase in recipe.phases.items()
+                if recipe.size or name != "intermediate"
+            ),
+            default=(0, ""),
+        ),
+        None if recipe.lora is None else recipe.lora.model_dump_json(),
     )
 
 
 @lru_cache(maxsize=64)
-def _check_base_once(folder: str, base: str, heads: tuple[Head, ...], freeze_layers: int, lora: bool) -> None:
+def _check_base_once(
+    folder: str,
+    base: str,
+    heads: tuple[Head, ...],
+    freeze_layers: int,
+    longest: tuple[int, str],
+    lora: str | None,
+) -> None:
     if lora and importlib.util.find_spec("peft") is None:
         raise UserError('lora: peft is not installed; pip install "xscale[lora]"')
     tokenizer = load_tokenizer(folder, base)
@@ -372,6 +387,27 @@ def _check_base_once(folder: str, base: str, heads: tuple[Head, ...], freeze_lay
     layers = getattr(config, "num_hidden_layers", None)
     if layers is not None and freeze_layers > layers:
         raise UserError(f"freeze_layers: {freeze_layers} layers to freeze, {base!r} has {layers}")
+    _check_layers(config, base, longest, None if lora is None else LoRA.model_validate_json(lora))
+
+
+def _check_layers(config: Any, base: str, longest: tuple[int, str], lora: LoRA | None) -> None:
+    """What only the model's layers tell; they are made without weights."""
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config, trust_remote_code=False)
+    except (ValueError, NotImplementedError, RuntimeError):
+        return  # a model that cannot be made so says what is wrong when it is loaded
+    tokens, phase = longest
+    for name, layer in model.named_modules():
+        if name.endswith(("position_embeddings", "wpe")) and isinstance(layer, torch.nn.Embedding):
+            # RoBERTa's positions begin after the padding token's id
+            most = layer.num_embeddings - (0 if layer.padding_idx is None else layer.padding_idx + 1)
+            if tokens > most:
+                raise UserError(
+                    f"{phase}: texts of {tokens} tokens (max_length, window), base {base!r} has positions for {most}; lower it"
+                )
+    if lora is not None:
+        check_adapters(model, lora, base)
 
 
 def _check_weights(folder: Path, base: str) -> None:
