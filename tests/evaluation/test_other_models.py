@@ -182,6 +182,28 @@ def test_a_server(server: str, causal_lm: Path, tmp_path: Path, monkeypatch: pyt
     assert all(math.isfinite(value) for row in rows for value in row["logprobs"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tokenizer_backend": "none"}, "need the model's tokenizer; give tokenizer=<hub id or folder>"),
+        (
+            {"tokenizer_backend": "huggingface", "tokenizer": 7},
+            "lm_eval cannot load model 'local-completions'",
+        ),
+    ],
+)
+def test_a_server_without_tokenizer_is_refused_in_a_line(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict, message: str
+) -> None:
+    pytest.importorskip("tenacity")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    given = {"model": "m", "base_url": server, **arguments}
+    entry = Entry(id="served", model="local-completions", model_args=given)
+    with pytest.raises(UserError, match=message):
+        evaluate(entry, tmp_path)
+    assert not (tmp_path / "served" / PREDICTIONS).exists()
+
+
 def test_a_limited_evaluation_grows_to_the_full_one(
     causal_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def language_model_answers(
     Several processes (accelerate) share the parts; all of them have all answers. Raises `UserError` where a choice alone
     is longer than the model takes, `RuntimeError` where a part was answered by no process.
     """
+    _refuse_without_tokenizer(model, target)
     parts = _parts(model, sections)
     whole = str(getattr(model, "batch_size_per_gpu", None)) == "auto"
     ends = [0] * len(sections)
@@ -105,6 +106,20 @@ def language_model_answers(
                 spare = True
             first = last
     return result, cut, spare
+
+
+def _refuse_without_tokenizer(model: Any, target: str) -> None:
+    """A server's model needs a tokenizer: a choice's log-likelihood is that of the tokens behind those of its context."""
+    backend = getattr(model, "tokenizer_backend", "")
+    if (
+        backend != "remote"
+        and hasattr(model, "tokenizer_backend")
+        and getattr(model, "tokenizer", None) is None
+    ):
+        raise UserError(
+            f"{target}: the log-likelihoods of choices need the model's tokenizer; give tokenizer=<hub id or folder> and "
+            "tokenizer_backend=huggingface in model_args"
+        )
 
 
 def generated_answers(

@@ -146,7 +146,7 @@ def build_model(entry: Entry, manifest: Path, *, verify: bool = True) -> Any:
         made = get_model(entry.model).create_from_arg_obj(arguments, {"batch_size": batch_size})
         made.check_files = check_files
         return made
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, AssertionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{manifest}: entry {entry.id!r}: lm_eval cannot load model {entry.model!r}: {reason}; check model and model_args"
