@@ -69,6 +69,13 @@ metadata:
 """
 
 
+# category of XTREME -> what its group is called after
+XTREME = {
+    "pair sentence": "pairs",
+    "structured prediction": "tagging",
+    "question answering": "qa",
+    "sentence retrieval": "retrieval",
+}
 # what differs where documents have no choices
 TEXTS = (
     ("output_type: multiple_choice", "output_type: generate_until"),
@@ -225,9 +232,23 @@ def _metadata(target: str) -> list[str]:
     return ["metadata:", f'  version: "{get_target(target).version}"']
 
 
+def xtreme_groups() -> dict[str, list[str]]:
+    """XTREME's groups: name -> the groups of the targets in it; ``xtreme`` is all of them."""
+    groups: dict[str, list[str]] = {"xtreme": []}
+    for target, spec in shipped_targets().items():
+        if spec.benchmark is not None:
+            groups["xtreme"].append(group_name(target))
+            groups.setdefault(f"xtreme_{XTREME[spec.benchmark[0]]}", []).append(group_name(target))
+    return groups
+
+
 def yaml_files() -> dict[str, str]:
     """Path below the YAML folder -> content, of every generated file."""
     files = {}
+    for name, members in xtreme_groups().items():
+        # without a figure of their own: XTREME's averages are means over tasks, lm_eval's over all languages of all of them
+        lines = [f"group: {name}", "task:", *(f"  - {member}" for member in members)]
+        files[f"xtreme/_{name}.yaml"] = HEADER + "\n".join(lines) + "\n"
     for target, spec in shipped_targets().items():
         folder = group_name(target)
         axes = language_groups(target) if spec.has_choices else {}

@@ -48,7 +48,7 @@ class Answer(str):
     score: tuple[float, float, bool] | None = None
 
 
-@register_aggregation("ratio_of_sums")
+@register_aggregation("ratio_of_sums")  # type: ignore[untyped-decorator]
 def ratio_of_sums(items: Sequence[tuple[float, float]]) -> float:
     """The sum of the numerators over that of the denominators; nan where that is 0."""
     whole = math.fsum(denominator for _, denominator in items)

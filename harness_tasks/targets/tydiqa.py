@@ -51,5 +51,6 @@ TARGET = Target(
     score=score,
     metrics=("f1", "exact_match"),
     context=question,
+    benchmark=("question answering", "TyDiQA"),
     training=Training("train", 3696),
 )

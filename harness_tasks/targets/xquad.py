@@ -74,6 +74,7 @@ TARGET = Target(
     score=score,
     metrics=("f1", "exact_match"),
     context=question,
+    benchmark=("question answering", "XQuAD"),
     cluster=lambda row: _paragraphs()[row],
     development=Place("rajpurkar/squad", "plain_text", test="validation", rows=RowRelation("own")),
 )

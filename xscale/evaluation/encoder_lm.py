@@ -56,8 +56,13 @@ Call = Callable[[Batch], torch.Tensor]  # to scores (texts, columns)
 class Computable(Protocol):
     """Batches of texts for a target's head."""
 
-    plan: Sequence[np.ndarray]
-    names: Sequence[int]
+    @property
+    def plan(self) -> Sequence[np.ndarray]:
+        """Numbers of texts, batch by batch."""
+
+    @property
+    def names(self) -> Sequence[int]:
+        """What each batch is kept under."""
 
     @property
     def target(self) -> str:

@@ -70,7 +70,7 @@ def _asks_only_for_ours(arguments: Sequence[str]) -> bool:
             end = next((i for i, word in enumerate(following) if word.startswith("-")), len(following))
             names = [name for word in following[:end] for name in word.split(",") if name]
             return bool(names) and all(
-                name.startswith(tuple(group_name(t) for t in targets())) for name in names
+                name.startswith((*(group_name(t) for t in targets()), "xtreme")) for name in names
             )
     return False
 

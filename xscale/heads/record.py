@@ -81,6 +81,6 @@ def padded_texts(texts: Sequence[Text], pad: int, types: bool, pin: bool = False
         if text.marks is not None:
             arrays["marks"][row, :length] = text.marks
         if "token_type_ids" in arrays:
-            arrays["token_type_ids"][row, :length] = text.types
+            arrays["token_type_ids"][row, :length] = np.asarray(text.types)
     inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return {name: tensor.pin_memory() for name, tensor in inputs.items()} if pin else inputs
