@@ -121,12 +121,50 @@ def build_documents(
         doc["label"] = row["label"]
         if not spec.has_choices:
             doc["gold"] = row["gold"]
+        if spec.candidates is not None:
+            doc["data"] = resolve_source(options.data)  # where `corpus` finds its candidates
         doc["subsets"] = names[number]
         for field in spec.extra:
             if field in row:
                 doc[field] = bool(row[field])
         result.append(doc)
     return result
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a document of retrieval is answered from: `sources` are the texts of all rows, in the file's order, with what is
+    right for each in `gold`; `candidates` have a name and a text. `sample` is the same of the validation split, where a
+    threshold is tuned."""
+
+    sources: tuple[str, ...]
+    gold: tuple[str, ...]
+    candidates: tuple[tuple[str, str], ...]
+    sample: Corpus | None = None
+
+
+@lru_cache(maxsize=2)  # several functions ask for one language in a row
+def corpus(target: str, language: str, source: str) -> Corpus:
+    """The test corpus of a retrieval target in a language, and its sample; `source` is a document's ``data``.
+
+    Raises `UserError` when a file of it is missing or damaged, or a candidate's name is there twice.
+    """
+    spec = get_target(target)
+    assert spec.candidates is not None
+    made = None
+    for split in ("validation", "test") if spec.mined else ("test",):
+        rows = read_target(target, language, split, source)
+        candidates = spec.candidates(language, split, source)
+        if not candidates or len({name for name, _ in candidates}) < len(candidates):
+            raise UserError(f"{target}: {language} ({split}): candidates are missing, or two have one name")
+        made = Corpus(
+            tuple(row[spec.text_fields[0]] for row in rows),
+            tuple(row["gold"] for row in rows),
+            tuple(candidates),
+            made,
+        )
+    assert made is not None
+    return made
 
 
 def subset_names(target: str, options: Options = DEFAULTS, language: str = "en") -> list[str]:
@@ -160,11 +198,26 @@ def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict
             {**row, **{field: values[place] for field, values in found.pivot.items()}}
             for place, row in enumerate(rows)
         ]
+    if get_target(target).candidates is not None:
+        rows = [*rows, *_corpus_rows(target, language, options)]
     return {
         "data_source": source_name(options.data),
         "data_anchor": found.english.anchor,
         "data_fingerprint": fingerprint(rows, [*get_target(target).text_and_label, *found.pivot]),
     }
+
+
+def _corpus_rows(target: str, language: str, options: Options) -> list[dict[str, str]]:
+    """Candidates and the sample as rows, for the fingerprint: scores depend on them, too."""
+    field = get_target(target).text_fields[0]
+    found, rows = corpus(target, language, resolve_source(options.data)), []
+    while found is not None:
+        rows += [{field: text, "gold": name} for name, text in found.candidates]
+        found = found.sample
+        rows += (
+            [{field: t, "gold": g} for t, g in zip(found.sources, found.gold, strict=True)] if found else []
+        )
+    return rows
 
 
 def _read(target: str, language: str, split: str, options: Options) -> Identified:

@@ -169,7 +169,7 @@ class Target:
         choices: (document, words) -> one continuation for each answer
         pairs: document -> the text pairs for an encoder: one, or one for each choice
         gold: row of a file -> the right answer, in what JSON has: for span ``{"text": [...], "answer_start": [...]}``,
-            for tags the list of their names, for retrieval the numbers of the right candidates. Of anything else it
+            for tags the list of their names, for retrieval what tells the right candidate. Of anything else it
             raises KeyError, TypeError, ValueError or IndexError, whose words the user sees with file and row
         read: row of a file -> fields of the target that files do not have as such (the words of a sentence as a text)
         metrics: names of lm_eval's metrics: that of the figure; possibly that of the share of entirely right answers
@@ -182,6 +182,10 @@ class Target:
         cluster: number of an English row -> number of its cluster; rows of a cluster are not independent
         score: (label, prediction) -> numerator, denominator of the target's figure, which is the ratio of their sums;
             without choices (document, answer as a text) -> numerator, denominator, whether it is entirely right
+        candidates: of retrieval: (language, split, source) -> name and text of each candidate; a document is answered with
+            a name, "-1" is none
+        mined: of retrieval: whether a document may have no right candidate; what is mined must then score higher than a
+            threshold, which is tuned on the validation split
         development: where the English development rows are, if not in the validation split of the English place
         training: its own English training rows, if it has some
         hidden_labels: language whose labels English has where the hub hides them (all are -1)
@@ -213,6 +217,8 @@ class Target:
     subsets: tuple[Subset, ...] = ()
     cluster: Callable[[int], int] = int
     score: Callable[[Any, Any], tuple[float, ...]] = right_or_wrong
+    candidates: Callable[[str, str, str], list[tuple[str, str]]] | None = None
+    mined: bool = False
     development: Place | None = None
     training: Training | None = None
     hidden_labels: str | None = None

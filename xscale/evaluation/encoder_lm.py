@@ -92,6 +92,7 @@ class EncoderLM(LM):
         device: a torch device; CUDA when there is one unless given.
         precision: fp32, bf16 (autocast), fp16 (autocast, on CUDA only) or auto (default): on CUDA devices bf16 where they have
             units for it, else fp16; fp32 on others.
+        layer: whose states are compared in retrieval; 7 of 12 (14 of 24) unless given.
         label (optional): `label=0:entailment;1:neutral;2:contradiction` for checkpoints whose config has no names.
 
     Under `accelerate launch` the processes share the batches, and all of them have all answers: to lm_eval it is one.
@@ -108,6 +109,7 @@ class EncoderLM(LM):
         label: str | None = None,
         description: str | None = None,
         revision: str | None = None,
+        layer: int | None = None,
     ) -> None:
         super().__init__()
         self.folder = Path(pretrained) if revision is None else hub_folder(pretrained, str(revision))
@@ -131,6 +133,7 @@ class EncoderLM(LM):
             raise UserError(f"model xscale: tokens_a_batch is 1 to {2**24}, not {tokens_a_batch}")
         self.precision = _precision(precision, self._device)
         self.label = label
+        self.layer = None if layer is None else int(layer)
         self.description = description or self.folder.name
         self.truncated: dict[str, int] = {}  # by target, of the answers asked for last: texts that were cut
         self.spare: dict[str, bool] = {}  # and whether others were computed with them
@@ -268,6 +271,8 @@ class EncoderLM(LM):
         from xscale.evaluation.texts import answered, prepare_texts
 
         head = head_of(self.folder, target, self.label)
+        if self.layer is not None:
+            head.config.xscale_layer = self.layer
         work = prepare_texts(head, sections, self.tokens_a_batch)
         self.truncated[target], self.spare[target] = 0, work.spare
         return answered(work, self.computed(work, work.todo, work.call))

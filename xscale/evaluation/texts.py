@@ -59,7 +59,7 @@ class TextWork:
 
         def call(batch: Batch) -> torch.Tensor:
             inputs = {name: tensor for name, tensor in batch.items() if name != "marks"}
-            return self.of_texts.read(lambda given: model(**given), inputs, batch["marks"], model.config)
+            return self.of_texts.read(lambda given: model(**given), inputs, batch["marks"], self.head.config)
 
         return call
 

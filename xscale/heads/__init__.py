@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from xscale.heads.record import Document, Forward, Head, Inputs, Tensors, Text, padded_texts
+from xscale.heads.retrieval import RETRIEVAL
 from xscale.heads.span import SPAN
 
 __all__ = ["HEADS", "Document", "Forward", "Head", "Inputs", "Tensors", "Text", "padded_texts"]
 
-HEADS: dict[str, Head] = {head.name: head for head in (SPAN,)}
+HEADS: dict[str, Head] = {head.name: head for head in (SPAN, RETRIEVAL)}
