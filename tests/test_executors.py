@@ -15,9 +15,11 @@ pytest.importorskip("torch")
 from tiny_model import call, make_base, write_experiment
 
 from xscale.errors import UserError
+from xscale.evaluation.predictions import read_predictions
 from xscale.executors import Resources
 from xscale.executors.jobs import make_jobs
 from xscale.experiment import plan, read_experiment
+from xscale.manifest import read_manifest
 from xscale.pipeline import selection
 from xscale.workspace import Workspace
 
@@ -133,6 +135,37 @@ def test_a_sweep_on_two_nodes_survives_the_loss_of_workers(
     assert table(swept) == table(local)
     assert call("check", "--fix", "--manifest", swept / "checkpoints_manifest.json")[0] == 0
     assert call("check", "--manifest", swept / "checkpoints_manifest.json")[0] == 0
+
+
+@pytest.mark.slow
+def test_only_predictions_are_kept_on_ray_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same results as without a cluster."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    base, local = make_base(tmp_path / "base"), tmp_path / "local"
+    local.mkdir()
+    write_experiment(local, base, "[0, 32]")
+    code, _, errors = call("run", local / "tiny.yaml", "--manifest", local / "checkpoints_manifest.json")
+    assert code == 0, errors
+    path, manifest = write_experiment(tmp_path, base, "[0, 32]"), tmp_path / "checkpoints_manifest.json"
+    path.write_text(path.read_text() + "keep: predictions\n")
+    try:
+        code, out, errors = call("run", path, "--executor", "ray", "--manifest", manifest)
+        assert code == 0, errors
+        left = [f for f in (tmp_path / "checkpoints").rglob("*.safetensors") if ".shared" not in f.parts]
+        assert left == []
+        names = [entry.id for entry in read_manifest(manifest).entries]
+        for name in names:
+            mine, other = (
+                read_predictions(folder / "results" / name / "predictions.parquet").table
+                for folder in (tmp_path, local)
+            )
+            assert mine.drop(["logprobs"]) == other.drop(["logprobs"])
+        code, again, errors = call("run", path, "--executor", "ray", "--manifest", manifest)
+        assert code == 0 and again == out, errors
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.slow

@@ -15,9 +15,10 @@ pytest.importorskip("torch")
 
 from tiny_model import call, make_base, make_head, write_experiment
 
+from xscale import pipeline
 from xscale.evaluation.predictions import read_predictions
 from xscale.journal import journal_of, read_events
-from xscale.manifest import Entry, add_entries, read_manifest
+from xscale.manifest import Entry, Manifest, add_entries, read_manifest, write_manifest
 from xscale.training.units import unlinked_units
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,9 +123,40 @@ def test_an_exception_in_one_process_ends_all_with_its_message(base: Path, tmp_p
     assert not (tmp_path / "checkpoints" / "tiny-0-seed1").exists()
 
 
+FAILS_IN_EVALUATION = """
+import os
+from xscale.evaluation import encoder_lm
+def fail(*arguments, **options):
+    from xscale.errors import UserError
+    if os.environ["RANK"] == "1":
+        raise UserError("the second process has had enough")
+    return original(*arguments, **options)
+original, encoder_lm.EncoderLM.answers = encoder_lm.EncoderLM.answers, fail
+from xscale.cli.main import main
+main()
+"""
+
+
 @pytest.mark.slow
-def test_two_runs_on_one_folder_share_training_and_evaluation(
-    finished: Path, base: Path, tmp_path: Path
+def test_an_exception_in_one_process_of_an_evaluation_ends_all_with_its_message(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "w", ignore=shutil.ignore_patterns("*.lock")))
+    shutil.rmtree(folder / "results")
+    ended = launched(folder, FAILS_IN_EVALUATION)
+    assert all(code == 2 for code, _, _ in ended), ended
+    for _, _, errors in ended:
+        assert "error: the second process has had enough" in " ".join(errors.split()), errors
+        assert "Traceback" not in errors
+    assert not list((folder / "results").rglob("predictions.parquet"))
+    assert [code for code, _, _ in launched(folder)] == [0, 0]  # and then goes on
+    assert predictions(folder) == predictions(finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_runs_on_one_folder_share_training_and_evaluation(
+    finished: Path, base: Path, tmp_path: Path, count: int
 ) -> None:
     path, manifest = write_experiment(tmp_path, base), tmp_path / "checkpoints_manifest.json"
     command = [sys.executable, "-c", MAIN, "run", str(path), "--manifest", str(manifest)]
@@ -132,16 +164,109 @@ def test_two_runs_on_one_folder_share_training_and_evaluation(
         subprocess.Popen(
             command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for _ in range(2)
+        for _ in range(count)
     ]
     outputs = [process.communicate(timeout=240) for process in runs]
-    assert [process.returncode for process in runs] == [0, 0], outputs
-    assert [output for output, _ in outputs] == [(finished / "printed").read_text()] * 2
+    assert [process.returncode for process in runs] == [0] * count, outputs
+    assert [output for output, _ in outputs] == [(finished / "printed").read_text()] * count
     events = read_events(journal_of(manifest))
     begun = [(e["id"], e["part"]) for e in events if e["event"] == "started" and e["kind"] == "train"]
     assert len(begun) == len(set(begun)) == 5
     assert predictions(tmp_path) == predictions(finished)
+    evaluated = [e["id"] for e in events if e["event"] == "done" and e["kind"] == "evaluate"]
+    assert sorted(evaluated) == IDS
     assert unlinked_units(tmp_path / "checkpoints") == []
+    assert not (tmp_path / "results" / ".runs").exists()
+
+
+@pytest.mark.parametrize("gone", ["deleted", "put back as it was"])
+def test_a_manifest_that_vanishes_between_training_and_evaluation_is_written_again_and_it_is_said(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "w", ignore=shutil.ignore_patterns("*.lock")))
+    shutil.rmtree(folder / "results")
+    manifest, real = folder / "checkpoints_manifest.json", pipeline.train
+    entries = read_manifest(manifest).entries
+
+    def train(*arguments: object, **options: object) -> None:
+        real(*arguments, **options)
+        if gone == "deleted":
+            manifest.unlink()
+        else:
+            write_manifest(manifest, Manifest(entries=entries[:1]))
+
+    monkeypatch.setattr(pipeline, "train", train)
+    code, out, err = call("run", folder / "tiny.yaml", "--manifest", manifest)
+    assert code == 0 and out == (finished / "printed").read_text()
+    assert "has lost" in err and "written again" in err
+    assert read_manifest(manifest).entries == entries
+
+
+def test_a_refused_evaluation_leaves_no_empty_folders(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.json"
+    entry = Entry(id="x", model="no-such-model-type", model_args={"pretrained": "a/b"})
+    add_entries(manifest, [entry])
+    code, _, err = call("eval", "--data", "bundled", "--limit", "2", "--manifest", manifest)
+    assert code == 2 and "Traceback" not in err
+    assert not (tmp_path / "results" / ".runs").exists()
+
+
+CTRL_C = """
+import os, signal, sys, threading, time
+def twice():
+    # the second one comes while the first is being dealt with, as an impatient person's does
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+def begin(original):
+    def first(*arguments, **options):
+        threading.Thread(target=twice, daemon=True).start()
+        time.sleep(0.02)
+        return original(*arguments, **options)
+    return first
+if sys.argv[1] == "train":
+    from xscale.training import phases as module
+    module.train_steps = begin(module.train_steps)
+else:
+    from xscale.evaluation.encoder_lm import EncoderLM
+    EncoderLM.answers = begin(EncoderLM.answers)
+del sys.argv[1]
+from xscale.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("moment", ["train", "evaluate"])
+def test_ctrl_c_twice_leaves_nothing_half_written_and_ends_at_once(
+    finished: Path, base: Path, tmp_path: Path, moment: str
+) -> None:
+    folder = tmp_path / "w"
+    if moment == "train":
+        folder.mkdir()
+        write_experiment(folder, base)
+    else:
+        shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("*.lock"))
+        shutil.rmtree(folder / "results")
+    manifest = folder / "checkpoints_manifest.json"
+    command = [sys.executable, "-c", CTRL_C, moment, "run", str(folder / "tiny.yaml")]
+    ended = subprocess.run(
+        [*command, "--manifest", str(manifest)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "Traceback" not in ended.stderr and "stopped; what was finished is kept" in ended.stderr
+    assert not [
+        path for path in folder.rglob("*") if ".xscale-part" in path.name or ".xscale-old" in path.name
+    ]
+    assert not list((folder / "results").rglob("predictions.parquet"))
+    if manifest.exists():
+        read_manifest(manifest)
+    code, out, err = call("run", folder / "tiny.yaml", "--manifest", manifest)
+    assert code == 0 and out == (finished / "printed").read_text(), err
 
 
 def test_one_bad_entry_stops_no_other(finished: Path, base: Path, tmp_path: Path) -> None:

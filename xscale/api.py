@@ -238,11 +238,13 @@ def answer(*, draws: int = DRAWS, manifest: str | Path = MANIFEST) -> list[str]:
     """
     from xscale.leaderboard.answer import answers, words
     from xscale.leaderboard.bootstrap import Bootstrap
-    from xscale.leaderboard.family import Question, family
+    from xscale.leaderboard.family import family
+    from xscale.questions import question_of
 
-    panels, _ = _loaded(Path(manifest))
+    panels, results = _loaded(Path(manifest))
     drawn = [Bootstrap(panel, draws) for panel in panels]
-    return words(answers(drawn, Question(), family(drawn, Question())))
+    asked, _ = question_of(Path(manifest), [result.entry.id for result in results])
+    return words(answers(drawn, asked, family(drawn, asked)))
 
 
 def compare(
@@ -371,8 +373,11 @@ def _board_rows(
     from xscale.leaderboard.panels import build_panels
     from xscale.leaderboard.render import records
     from xscale.leaderboard.table import Filter, make_board
+    from xscale.questions import question_of
 
     panels, results = _loaded(manifest, languages=languages)
+    if question is None:
+        question, _ = question_of(manifest, [result.entry.id for result in results])
     _refuse_unknown(ids, [result.entry.id for result in results], manifest)
     there = sorted({panel.target for panel in panels})
     for name in targets:
@@ -390,6 +395,7 @@ def _board_rows(
             by=by,
             seeds=seeds,
             draws=draws,
+            deltas=tuple(dict.fromkeys(("ood", question.subset))),
             question=question,
             explore=bool(languages),
         )

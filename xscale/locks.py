@@ -25,7 +25,7 @@ def is_taken(lock: Path) -> bool:
 @contextlib.contextmanager
 def runs_at_work(folder: Path) -> Iterator[Callable[[], int]]:
     """Be counted as a run that works on `folder` for the length of the block; yields what counts such runs, with this one."""
-    place = folder / ".runs"
+    place, was_there = folder / ".runs", folder.exists()
     place.mkdir(parents=True, exist_ok=True)
     mine = place / f"{socket.gethostname()}-{os.getpid()}.lock"
 
@@ -36,6 +36,12 @@ def runs_at_work(folder: Path) -> Iterator[Callable[[], int]]:
                 path.unlink(missing_ok=True)  # of a run that ended
         return 1 + sum(is_taken(path) for path in others)
 
-    with FileLock(mine):
-        yield count
-    mine.unlink(missing_ok=True)
+    try:
+        with FileLock(mine):
+            yield count
+    finally:  # nothing stays of a run that ended, or was refused
+        mine.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            place.rmdir()
+            if not was_there:
+                folder.rmdir()

@@ -371,9 +371,9 @@ def make_entry(
                 " unnoticed (add it again later, or give revision=<commit>)"
             )
     for argument in FOLDERS:
-        value = arguments.get(argument)
-        if isinstance(value, str) and _is_folder(_expanded(value)):
-            arguments[argument] = _beside(_expanded(value).resolve(), manifest)
+        named = arguments.get(argument)
+        if isinstance(named, str) and _is_folder(_expanded(named)):
+            arguments[argument] = _beside(_expanded(named).resolve(), manifest)
     name = id or re.sub(r"[^A-Za-z0-9._-]+", "-", str(pretrained or model)).strip("-._")[-128:]
     try:
         return Entry(

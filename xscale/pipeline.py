@@ -380,15 +380,38 @@ def run(
             failed.append(error)  # what could be trained is evaluated first
         noted = True
         try:
-            evaluate(registered(batch, workspace), chosen, source, workspace)
+            evaluate(_registered(batch, workspace), chosen, source, workspace)
         except JobsFailed as error:
             failed.append(error)
         if experiment.keep == "predictions" and is_first_process():
             for recipe in batch:
                 drop_if_evaluated(recipe, chosen, source, workspace)
         wait_for_all_processes()
+    entries = _registered(recipes, workspace)
     if failed:
         raise JobsFailed("; ".join(dict.fromkeys(map(str, failed))))
+    return entries
+
+
+def _registered(recipes: Sequence[Recipe], workspace: Workspace) -> list[Entry]:
+    """The manifest's entries of the recipes. Where it has lost some since they were trained (it was deleted, or put back as it
+    had been before), they are written again, and it is said."""
+    present = {entry.id for entry in registered(recipes, workspace)}
+    trained = {
+        recipe.id for recipe in recipes if (workspace.checkpoints / recipe.id / "recipe.json").is_file()
+    }
+    lost = [
+        recipe
+        for recipe in recipes
+        if recipe.id in trained - present and recipe.baseline in (None, *trained, *present)
+    ]
+    if lost and is_first_process():
+        say(
+            f"{workspace.manifest}: has lost {', '.join(recipe.id for recipe in lost)} since the training; written again "
+            "(entries of others, if there were any, are not: put a copy back)"
+        )
+        register(lost, workspace, set())
+    wait_for_all_processes()
     return registered(recipes, workspace)
 
 

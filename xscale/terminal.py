@@ -64,3 +64,22 @@ def stop_on_sigterm() -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def stop_on_ctrl_c() -> None:
+    """Ctrl-C ends the run with files whole and locks free. Another one meanwhile changes nothing of that; the third ends at
+    once. Where Ctrl-C is not meant for this process (a shell's background job), it stays so."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    asked = 0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise KeyboardInterrupt
+        if asked > 2:
+            os._exit(128 + number)
+        os.write(2, b"stopping; once more ends at once, without tidying up\n")
+
+    signal.signal(signal.SIGINT, stop)

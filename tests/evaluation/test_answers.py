@@ -320,6 +320,21 @@ def test_blocks_cost_little() -> None:
         assert tokens < most * lengths.sum()
 
 
+def test_what_the_board_calls_damaged_is_evaluated_anew(entry: Entry, tmp_path: Path) -> None:
+    """Else nobody could mend it: the board would send people to `xscale eval`, which would find nothing to do."""
+    few = {"xnli": (("en",), 12)}
+    rows = evaluate(entry, few, tmp_path)
+    path = tmp_path / entry.id / PREDICTIONS
+    stored = read_predictions(path)
+    best = pa.array([(row["prediction"] + 1) % 3 for row in rows], pa.int8())
+    number = stored.table.schema.get_field_index("prediction")
+    field = stored.table.schema.field(number)
+    write_predictions(path, stored.table.set_column(number, field, best), stored.info)
+    assert not is_current(path.parent, result_key(entry, few, "bundled", tmp_path / "m.json"))
+    assert evaluate(entry, few, tmp_path) == rows
+    assert is_current(path.parent, result_key(entry, few, "bundled", tmp_path / "m.json"))
+
+
 def test_check_looks_at_every_file(entry: Entry, tmp_path: Path) -> None:
     """A defect in one of several files is found, and only that file is set aside."""
     from xscale.check import check_workspace

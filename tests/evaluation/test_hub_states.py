@@ -163,7 +163,7 @@ def test_the_board_says_where_the_state_of_a_hub_model_is_not_known(tmp_path: Pa
         )
 
     assert notes(FIRST) == ""
-    assert "lm: answered by a model of the hub whose commit is not known" in notes("main")
+    assert "lm: answered by a hub model whose commit is not known" in notes("main")
     both = notes(FIRST, SECOND)
     assert both.count("its answers are of 2 states of a model of the hub: 222222222222, 111111111111") == 2
 

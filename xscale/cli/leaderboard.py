@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -140,7 +141,9 @@ def print_board(
         panels = build_panels([result for result in results if result.entry.id in experiment])
     drawn = [Bootstrap(panel) for panel in panels]
     show = Filter(ids=tuple(ids))
-    shown = make_board(panels, results, show=show, seeds="mean", bootstraps=drawn, question=asked)
+    shown = make_board(
+        panels, results, show=show, seeds="mean", bootstraps=drawn, question=asked, deltas=(asked.subset,)
+    )
     sys.stdout.write(render(shown))
     for text in with_answer(shown, drawn, asked).answer:
         sys.stdout.write("\n" + text_block(text, "simple") + "\n")
@@ -205,6 +208,7 @@ def board(
     from xscale.leaderboard.reference import check_reference, render_check
     from xscale.leaderboard.render import render
     from xscale.leaderboard.table import Filter, make_board
+    from xscale.questions import question_of
 
     if ids and manifest_in(Path(ids[0])).is_file():
         manifest, ids = manifest_in(Path(ids[0])), ids[1:]
@@ -228,8 +232,9 @@ def board(
         sys.stdout.write(_xtreme(results, show, format, published=published, wide=wide))
         return
     drawn = [Bootstrap(panel, draws) for panel in panels]
+    asked, note = question_of(manifest, [result.entry.id for result in results])
     if arms:
-        sys.stdout.write(_arms(drawn, target, format, explore=bool(language)))
+        sys.stdout.write(_arms(drawn, asked, target, format, explore=bool(language)))
         return
     shown = make_board(
         panels,
@@ -237,7 +242,8 @@ def board(
         bootstraps=drawn,
         explore=bool(language),
         subsets=("id", "ood", *(subset or ())),
-        deltas=tuple(delta or ("ood",)),
+        deltas=tuple(delta or (asked.subset,)),
+        question=asked,
         by=by,
         group_subset=by_subset,
         show=show,
@@ -246,7 +252,9 @@ def board(
         draws=draws,
     )
     if not language:  # of some languages only, the question has no answer
-        shown = with_answer(shown, drawn)
+        shown = with_answer(shown, drawn, asked)
+    if note:
+        shown = replace(shown, notes=[*shown.notes, note])
     sys.stdout.write(render(shown, format, wide=wide))
     if format in ("simple", "github") and not (language or target or ids):
         from xscale.leaderboard.claims import decide, render_claims
@@ -263,12 +271,13 @@ def _xtreme(results: Sequence[Any], show: Any, format: str, *, published: bool, 
     return render_xtreme([*rows, *(published_rows() if published else [])], format, wide=wide)
 
 
-def _arms(drawn: Sequence[Any], targets: Sequence[str] | None, format: str, *, explore: bool) -> str:
+def _arms(
+    drawn: Sequence[Any], question: Any, targets: Sequence[str] | None, format: str, *, explore: bool
+) -> str:
     """Arms by sizes, as text."""
     from xscale.leaderboard.arms import arm_tables, render_arms
-    from xscale.leaderboard.family import Question, family
+    from xscale.leaderboard.family import family
 
-    question = Question()
     found = arm_tables(drawn, question, {} if explore else family(drawn, question))
     return render_arms([item for item in found if not targets or item.target in targets], format)
 
@@ -297,10 +306,11 @@ def compare(
     if size is not None:
         from xscale.leaderboard.arms import compare_arms, render_arm_comparison
         from xscale.leaderboard.bootstrap import Bootstrap
-        from xscale.leaderboard.family import Question
+        from xscale.questions import question_of
 
-        panels, _ = load(manifest, None, target, language)
-        found = compare_arms([Bootstrap(panel, draws) for panel in panels], size, first, second, Question())
+        panels, results = load(manifest, None, target, language)
+        asked, _ = question_of(manifest, [result.entry.id for result in results])
+        found = compare_arms([Bootstrap(panel, draws) for panel in panels], size, first, second, asked)
         typer.echo(render_arm_comparison(found, format), nl=False)
         return
     panels, results = load(manifest, [first, second], target, language)
@@ -341,9 +351,13 @@ def report(
                 f"the report needs {needed}, which is not installed; pip install 'xscale[report]'"
             )
     from xscale.leaderboard.report import write_report
+    from xscale.questions import question_of
 
     manifest = manifest if workspace is None else manifest_in(workspace)
     panels, results = load(manifest, None, target, language)
     command = shlex.join(["xscale", *sys.argv[1:]])
-    page = write_report(panels, results, out, draws=draws, command=command, examples=examples)
+    question, _ = question_of(manifest, [result.entry.id for result in results])
+    page = write_report(
+        panels, results, out, draws=draws, command=command, examples=examples, question=question
+    )
     tell(f"{page}: open it in a browser")

@@ -338,7 +338,7 @@ def list_entries(
     from xscale.manifest import read_manifest
     from xscale.workspace import RESULTS
 
-    rows = [
+    lines = [
         [
             visible(entry.id),
             entry.model,
@@ -350,12 +350,12 @@ def list_entries(
         ]
         for entry in read_manifest(manifest).entries
     ]
-    parts = [f"{row[0]}: {visible(row[-1])}" for row in rows if row[-1] != row[-2]]
-    rows = [row[:-1] for row in rows]
-    heads = ["id", "model", "intermediate", "size", "seed", "results"]
-    heads, rows = fitted(heads, rows, spare=("intermediate", "model", "seed"))
-    align = ["right" if head in ("size", "seed") else "left" for head in heads]
-    tell(grid(heads, rows, [], "simple", align))
+    parts = [f"{row[0]}: {visible(row[-1])}" for row in lines if row[-1] != row[-2]]
+    rows = [row[:-1] for row in lines]
+    names = ["id", "model", "intermediate", "size", "seed", "results"]
+    names, rows = fitted(names, rows, spare=("intermediate", "model", "seed"))
+    align = ["right" if name in ("size", "seed") else "left" for name in names]
+    tell(grid(names, rows, [], "simple", align))
     for line in parts:
         tell(line)
 
@@ -575,10 +575,11 @@ def _quiet_libraries() -> None:
 def main() -> None:
     """Entry point: errors meant for a person are one line and exit code 2; Ctrl-C and SIGTERM are one line, 130 and 143."""
     from xscale.errors import UserError
-    from xscale.terminal import stop_on_sigterm, usable_streams
+    from xscale.terminal import stop_on_ctrl_c, stop_on_sigterm, usable_streams
 
     usable_streams()
     stop_on_sigterm()
+    stop_on_ctrl_c()
     _quiet_libraries()
     try:
         app()

@@ -37,6 +37,7 @@ from xscale.errors import UserError
 from xscale.evaluation.batches import Document, Section
 from xscale.evaluation.kept import AHEAD, PARTIAL, Kept
 from xscale.evaluation.models import build_model, data_stamp, load_tasks
+from xscale.evaluation.plausible import implausible
 from xscale.evaluation.predictions import (
     PREDICTIONS,
     SCHEMA,
@@ -171,13 +172,15 @@ class Stored:
 
 
 def stored_answers(folder: Path, key: Mapping[str, Any]) -> list[Stored]:
-    """The readable prediction files in `results/<id>/` whose answers were computed with the settings of `key`."""
+    """The prediction files in `results/<id>/` that are whole, as the board takes them, and whose answers were computed with
+    the settings of `key`."""
     found = []
     for path in prediction_files(folder):
         with contextlib.suppress(UserError):  # a damaged file does not count; `xscale check` names it
             stored = read_predictions(path)
             info = completed(stored.info, results_of(path))
-            if all(info.get(name) == key[name] for name in SETTINGS if key[name] is not None):
+            same = all(info.get(name) == key[name] for name in SETTINGS if key[name] is not None)
+            if same and not implausible(stored):
                 found.append(Stored(path, stored, info))
     return found
 

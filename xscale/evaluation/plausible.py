@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +57,7 @@ def implausible(stored: Predictions) -> list[str]:
             found.append(f"{target} is not in its description")
             continue
         here = codes["target"] == number
-        part = table.filter(pa.array(here))
+        part = table if here.all() else table.filter(pa.array(here))
         language = codes["language"][here]
         unnamed = [languages[code] for code in np.unique(language) if languages[code] not in fingerprints]
         if unnamed:
@@ -130,7 +131,7 @@ def _rows(
     limit = limits.get(spec.name) if isinstance(limits, dict) else limits
     columns = {name: part.column(name).to_numpy() for name in ("row", "label", "cluster")}
     labels = np.array(truth if truth is not None else (), dtype=np.int64)
-    clusters = np.array([spec.cluster(row) for row in range(len(labels))], dtype=np.int64)
+    clusters = _clusters(spec.name, len(labels))
     for code in np.unique(codes):
         language, here = languages[code], codes == code
         row, label, cluster = (columns[name][here] for name in ("row", "label", "cluster"))
@@ -157,3 +158,8 @@ def _rows(
         if place.official and place.rows.kind == "parallel" and len(row) != asked:
             found.append(f"{name}: {len(row):,} rows where {asked:,} were asked for")
     return found
+
+
+@lru_cache(maxsize=64)
+def _clusters(target: str, count: int) -> np.ndarray:
+    return np.array([targets()[target].cluster(row) for row in range(count)], dtype=np.int64)

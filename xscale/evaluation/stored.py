@@ -36,8 +36,8 @@ def lacking(infos: Sequence[Mapping[str, Any]], asked: Asked, source: str | None
     mine = [info for info in infos if source is None or _kind(info.get("source")) == _kind(source)]
     found = []
     for target, (languages, limit) in asked.items():
-        shares = [_missing(info, target, languages, limit) for info in mine]
-        shares = [share for share in shares if share is not None]
+        each = [_missing(info, target, languages, limit) for info in mine]
+        shares = [share for share in each if share is not None]
         if not shares:
             found.append(f"no {target}")
         elif all(shares):

@@ -175,8 +175,7 @@ def _load(entry: Entry, path: Path) -> Result:
 
 
 UNKNOWN_STATE = (
-    "answered by a model of the hub whose commit is not known (no revision was given, and neither the hub nor its cache "
-    "said): what it is may have changed between its answers"
+    "answered by a hub model whose commit is not known: what it is may have changed between its answers"
 )
 
 

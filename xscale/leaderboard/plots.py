@@ -118,16 +118,14 @@ def curves_figure(
 
 
 def value_limits(curves: Sequence[Curve]) -> tuple[float, float]:
-    """The range (shares) of the curves with their intervals, which may exceed the values by 10 points
-    only.
-    """
+    """The range (shares) of the curves with their whole intervals, within 0 and 1: no band is cut."""
     points = [point.acc for curve in curves for point in curve.points]
     common = [curve.commonest_label for curve in curves if not math.isnan(curve.commonest_label)]
     values = [*[point.value for point in points], *common]
     low = min(values, default=0.0)
     high = max(values, default=1.0)
-    lows = [max(point.low, low - 0.1) for point in points if not math.isnan(point.low)]
-    highs = [min(point.high, high + 0.1) for point in points if not math.isnan(point.high)]
+    lows = [point.low for point in points if not math.isnan(point.low)]
+    highs = [point.high for point in points if not math.isnan(point.high)]
     return max(0.0, min([low, *lows]) - 0.02), min(1.0, max([high, *highs]) + 0.02)
 
 

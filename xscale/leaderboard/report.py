@@ -87,32 +87,41 @@ def write_report(
     command: str | None = None,
     examples: bool = True,
     made: datetime | None = None,
+    question: Question | None = None,
 ) -> Path:
     """Write `index.html`, `board.json`, `board.csv`, `curves.json` and `plots/*.svg|png` into `folder`.
 
     Returns the path of the page. The page's leaderboard holds the figures of `make_board` with the same
-    `draws` and `seed` and otherwise its defaults. `command` and `made` (now) are shown under "How it was
-    made". `examples` reads English texts of flipped rows from the source that the results name; where these
-    are gone or other texts, row numbers stand alone. Raises `UserError` where matplotlib or jinja2 is
-    missing.
+    `draws`, `seed` and `question` (what is tested, and the subset that is compared), otherwise with its defaults.
+    `command` and `made` (now) are shown under "How it was made". `examples` reads English texts of flipped rows from
+    the source that the results name; where these are gone or other texts, row numbers stand alone. Raises `UserError`
+    where matplotlib or jinja2 is missing.
     """
     environment = _environment()
     parts = [_Part(panel, Bootstrap(panel, draws, seed)) for panel in panels]
     drawn_once = [part.bootstrap for part in parts]
-    board = make_board(panels, results, draws=draws, seed=seed, bootstraps=drawn_once)
-    means = make_board(panels, results, draws=draws, seed=seed, seeds="mean", bootstraps=drawn_once)
+    asked = question or Question()
+    same: dict[str, Any] = {
+        "draws": draws,
+        "seed": seed,
+        "bootstraps": drawn_once,
+        "question": asked,
+        "deltas": (asked.subset,),
+    }
+    board = make_board(panels, results, **same)
+    means = make_board(panels, results, seeds="mean", **same)
     drawn: list[Plot] = []
     js = (PAGE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
     curves = {id(part): _curves(part, seed) for part in parts}
-    tested = family(drawn_once, Question(), seed)
+    tested = family(drawn_once, asked, seed)
     context = {
         "css": _markup((PAGE / "report.css").read_text(encoding="utf-8")),
         "js": _markup(js),
         "script_hash": f"sha256-{digest}",
         "sections": _SECTIONS,
         "lead": _lead(board),
-        "answer": with_answer(board, drawn_once, seed=seed).answer,
+        "answer": with_answer(board, drawn_once, asked, seed).answer,
         "warnings": _warnings(board, results),
         "tables": [_table(table, means) for table in board.tables],
         "comparisons": sum(
@@ -126,7 +135,7 @@ def write_report(
         "curves": [
             item
             for part in parts
-            if (item := _curves_part(part, curves[id(part)], drawn, tested)) is not None
+            if (item := _curves_part(part, curves[id(part)], drawn, tested, asked)) is not None
         ],
         "robustness": [item for part in parts if (item := _robustness_part(part, drawn)) is not None],
         "heat": [item for part in parts if (item := _heat_part(part, drawn)) is not None],
@@ -399,9 +408,9 @@ def _legend(curves: Sequence[scaling.Curve]) -> list[dict[str, Any]]:
     return items
 
 
-def _arm_plots(part: _Part, tested: Family) -> list[Plot]:
+def _arm_plots(part: _Part, tested: Family, asked: Question) -> list[Plot]:
     """What each arm gains against its size, and, of several arms, by language at the largest size that they share."""
-    found = arm_tables([part.bootstrap], Question(), tested)
+    found = arm_tables([part.bootstrap], asked, tested)
     if not found or not found[0].cells:
         return []
     (table,) = found
@@ -437,14 +446,14 @@ def _arm_plots(part: _Part, tested: Family) -> list[Plot]:
 
 
 def _curves_part(
-    part: _Part, curves: Sequence[scaling.Curve], drawn: list[Plot], tested: Family
+    part: _Part, curves: Sequence[scaling.Curve], drawn: list[Plot], tested: Family, asked: Question
 ) -> dict[str, Any] | None:
     if not curves:
         return None
     main = [name for name in ("all", "id", "ood") if name in part.panel.masks]
     shown = [curve for name in main for curve in _whole(curves, name)]
     limits = plots.value_limits(shown)
-    figures = [_figure(plot, drawn) for plot in _arm_plots(part, tested)]
+    figures = [_figure(plot, drawn) for plot in _arm_plots(part, tested, asked)]
     figures += [_figure(_curve_plot(part, _whole(curves, name), limits), drawn) for name in main]
     shown_ladders = []
     focus = "ood" if "ood" in part.panel.masks else "all"
@@ -559,7 +568,8 @@ def _fit_details(curve: scaling.Curve, fit: scaling.Fit) -> dict[str, str]:
         "subset": curve.subset,
         "model": fit.model + (" (chosen)" if fit.model == curve.chosen else ""),
         "parameters": "; ".join(f"{name} {_parameter(name, item)}" for name, item in fit.parameters.items())
-        + ("" if fit.seed_noise else " (intervals of test items only: one seed)"),
+        + ("" if fit.seed_noise else " (intervals of test items only: one seed)")
+        + (f" ({fit.left_out:,} draws that no such curve fits are left out)" if fit.left_out else ""),
         "aic": f"{fit.aic:.1f}",
         "weight": f"{fit.weight:.2f}",
         "misfit": p_text(fit.misfit),

@@ -53,7 +53,9 @@ class Fit:
 
     `parameters` by name; `aic` and Akaike `weight` among the models that could be fitted; `misfit` is the
     p-value that the sizes lie on the curve but for the noise of items and seeds. `seed_noise` says whether the
-    intervals hold the noise of training, or test items only. With y a share and N examples: flat y = level;
+    intervals hold the noise of training, or test items only. `left_out` draws have no such curve (no limit between 0% and
+    100%): the intervals are those of the others, and too narrow for the limit where they are many. With y a share and N
+    examples: flat y = level;
     log-linear y = level + per doubling · log2 N; power law y = limit − scale · N^(−exponent).
     """
 
@@ -64,6 +66,7 @@ class Fit:
     misfit: float = math.nan
     seed_noise: bool = False
     refused: str | None = None
+    left_out: int = 0
     line: tuple[tuple[float, float, float, float], ...] = ()  # size, value, low, high
 
 
@@ -357,6 +360,7 @@ def fit(model: str, means: Means) -> Fit:
         aic=loss + 2 * len(parameters),
         misfit=float(stats.chi2.sf(loss, left)) if left else math.nan,
         seed_noise=means.freedom > 0,
+        left_out=int(np.isnan(many).any(axis=0).sum()),
         line=tuple(
             (float(n), float(y), float(a), float(b)) for n, y, (a, b) in zip(grid, center, band, strict=True)
         ),

@@ -28,6 +28,7 @@ from xscale.leaderboard.bootstrap import (
 from xscale.leaderboard.family import Family, Question, family, member
 from xscale.leaderboard.ladders import Group, group_of, recipe_of, seed_groups, twins
 from xscale.leaderboard.panels import Panel, Result, differences
+from xscale.leaderboard.sensitivity import one_language_left_out
 from xscale.manifest import Entry
 
 SCHEMA = 1
@@ -315,6 +316,7 @@ def _table(
     rows = _ranked(rows, members, bootstrap, ranked_on)
     notes = [*panel.notes, *_warnings(panel), *twins(panel), *_left_out(members, panel, panels, status)]
     notes += _undetected(rows, ranked_on)
+    notes += _decided_by_one_language(members, panel, ranked_on)
     missing = [name for name in subsets if name not in panel.masks and name != "all"]
     if missing:
         notes.append(f"no rows of: {', '.join(missing)}")
@@ -407,6 +409,22 @@ def _undetected(rows: Sequence[Row], subset: str) -> list[str]:
         return []
     shown = ", ".join(dict.fromkeys(parts[:8])) + (", ..." if len(parts) > 8 else "")
     return [f"deltas not told from 0; to be found in 4 of 5 tries it takes, in points: {shown}"]
+
+
+def _decided_by_one_language(members: Sequence[Group], panel: Panel, subset: str) -> list[str]:
+    """The delta of the question that moves most when one language is left out, and which language that is."""
+    found = [
+        (left, panel.entries[group.indices[0]])
+        for group in members
+        if (left := one_language_left_out(panel, group.pairs, subset)) is not None
+    ]
+    if not found:
+        return []
+    left, entry = max(found, key=lambda item: item[0].moves)
+    return [
+        f"one language left out, a delta moves by {100 * left.moves:.1f} points at most: {entry.id} from "
+        f"{100 * left.delta:+.1f} to {100 * left.without:+.1f} without {left.language}"
+    ]
 
 
 def _gap(bootstrap: Bootstrap, indices: Sequence[int], seed: int) -> Estimate:
