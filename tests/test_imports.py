@@ -24,6 +24,7 @@ FLOORS = {
     "xscale.fetch": 3,
     "xscale.sharing": 3,
     "xscale.next_steps": 3,
+    "xscale.questions": 3,
     "xscale.api": 4,
     "xscale.cli": 4,
 }
