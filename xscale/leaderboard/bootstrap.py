@@ -123,8 +123,9 @@ class Bootstrap:
                 draws = st.bootstrap_means(above.T, self.counts, below.T)
                 with np.errstate(invalid="ignore", divide="ignore"):
                     self._kept[subset, (code,)] = above.sum(axis=1) / below.sum(axis=1), draws
-        values, draws = zip(*(self._kept[subset, (code,)] for code in codes), strict=True)
-        return np.mean(values, axis=0), sum(draws[1:], draws[0]) / np.float32(len(codes))
+        found = [self._kept[subset, (code,)] for code in codes]
+        total = sum((drawn for _, drawn in found[1:]), found[0][1])
+        return np.mean([value for value, _ in found], axis=0), total / np.float32(len(codes))
 
     def _indices(self, languages: Sequence[str]) -> list[int]:
         panel = self.panel

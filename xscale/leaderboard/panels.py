@@ -72,9 +72,10 @@ class Scores:
         if not kept:
             return None
         codes = tuple(self.languages[index] for index in kept)
-        clusters, there = self.clusters, np.ones(len(self.rows), bool)
+        clusters = self.clusters
+        there: npt.NDArray[np.bool_] = np.ones(len(self.rows), np.bool_)
         if clusters is not None and clusters.ndim == 2:
-            there = (clusters[:, kept] >= 0).any(axis=1)
+            there = np.asarray((clusters[:, kept] >= 0).any(axis=1))
             clusters = clusters[there][:, kept]
         return replace(
             self,
