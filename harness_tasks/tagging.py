@@ -11,11 +11,35 @@ UD_TAGS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT S
 # WikiAnn's entities (Pan et al. 2017) in BIO, in the order of the hub's numbers
 NER_TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 
+NO_TAG = "O"  # of a word that got none: no entity, and no part of speech
+
 
 def words_text(words: Sequence[str]) -> str:
     """A sentence's words in one text that ``split(" ")`` takes apart again: white space within a word (Vietnamese has it)
     becomes a no-break space, which tokenizers treat as a space; a word of nothing but white space becomes ``_``."""
     return " ".join("\u00a0".join(word.split()) or "_" for word in words)
+
+
+def tag_names(words: Sequence[str], tags: Sequence[int | str], names: Sequence[str]) -> list[str]:
+    """The names of a sentence's tags, which are numbers (the hub's) or names already.
+
+    Raises ValueError where there is not one for each word, or one is none of `names`.
+    """
+    if len(words) != len(tags) or not words:
+        raise ValueError(f"{len(words)} tokens, {len(tags)} tags")
+    found = []
+    for tag in tags:
+        name = names[tag] if type(tag) is int and 0 <= tag < len(names) else tag
+        if name not in names:
+            raise ValueError(f"{tag!r} is none of its {len(names)} tags ({names[0]}, {names[1]}, ...)")
+        found.append(str(name))
+    return found
+
+
+def tags_of(answer: str, words: int) -> list[str]:
+    """The tags of an answer, one for each word: `NO_TAG` where it has too few, without those that are too many."""
+    tags = answer.split()[:words]
+    return tags + [NO_TAG] * (words - len(tags))
 
 
 def word_accuracy(gold: Sequence[str], predicted: Sequence[str]) -> tuple[float, float, bool]:

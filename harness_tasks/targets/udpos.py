@@ -1,0 +1,72 @@
+"""UDPOS: parts of speech of Universal Dependencies 2.5, XTREME's copy: its treebanks of a language one after the other.
+
+Sentences of different languages have nothing to do with each other; the same sentence twice is a cluster. Kazakh, Tagalog,
+Thai and Yoruba have no validation split. The score is the accuracy over words; XTREME's own is F1 by seqeval over runs of
+words with the same tag.
+"""
+
+from __future__ import annotations
+
+from harness_tasks.tagging import UD_TAGS, tag_names, tags_of, word_accuracy, words_text
+from harness_tasks.targets.record import Place, RowRelation, Target
+
+LANGUAGES = {
+    "af": "Afrikaans",
+    "ar": "Arabic",
+    "bg": "Bulgarian",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "et": "Estonian",
+    "eu": "Basque",
+    "fa": "Persian",
+    "fi": "Finnish",
+    "fr": "French",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "hu": "Hungarian",
+    "id": "Indonesian",
+    "it": "Italian",
+    "ja": "Japanese",
+    "kk": "Kazakh",
+    "ko": "Korean",
+    "mr": "Marathi",
+    "nl": "Dutch",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "ta": "Tamil",
+    "te": "Telugu",
+    "th": "Thai",
+    "tl": "Tagalog",
+    "tr": "Turkish",
+    "ur": "Urdu",
+    "vi": "Vietnamese",
+    "yo": "Yoruba",
+    "zh": "Chinese",
+}
+TEST_ONLY = ("kk", "th", "tl", "yo")
+
+
+def _place(code: str, name: str) -> Place:
+    validation = None if code in TEST_ONLY else "validation"
+    return Place("google/xtreme", f"udpos.{name}", validation=validation, rows=RowRelation("own"))
+
+
+TARGET = Target(
+    name="udpos",
+    title="UDPOS",
+    order=20,
+    version="1.0",
+    citation="Universal Dependencies 2.5: Nivre et al. 2020, https://aclanthology.org/2020.lrec-1.497",
+    licence="CC BY-SA 4.0 and others, by treebank",
+    head="token_classification",
+    benchmark=("structured prediction", "POS"),
+    places={code: _place(code, name) for code, name in LANGUAGES.items()},
+    text_fields=("words",),
+    read=lambda row: {"words": words_text(row["tokens"])},
+    gold=lambda row: tag_names(row["tokens"], row["pos_tags"], UD_TAGS),
+    tags=UD_TAGS,
+    score=lambda doc, answer: word_accuracy(doc["gold"], tags_of(answer, len(doc["gold"]))),
+    metrics=("acc", "sentence_acc"),
+)
