@@ -72,12 +72,29 @@ def targets_in(folder: Path, label: str | None = None) -> list[str]:
         found = _of_labels(folder, config, label)
     elif any(kind.endswith("ForQuestionAnswering") for kind in kinds):
         found = [target for target in targets().values() if target.head == "span"]
+    elif any(kind.endswith("ForTokenClassification") for kind in kinds):
+        found = _of_tags(folder, config)
     else:
         raise UserError(
             f"{folder}: {', '.join(kinds)} has no head that classifies pairs or scores choices; fine-tune it first"
         )
     _check_tokenizer(folder)
     return [target.name for target in found]
+
+
+def _of_tags(folder: Path, config: Mapping[str, Any]) -> list[Target]:
+    names = config.get("id2label")
+    labels = sorted(map(str, names.values())) if isinstance(names, dict) else []
+    found = [target for target in targets().values() if target.tags and sorted(target.tags) == labels]
+    if not found:
+        known = "; ".join(
+            f"{target.name}: {', '.join(target.tags)}" for target in targets().values() if target.tags
+        )
+        raise UserError(
+            f"{folder}: its labels are {', '.join(labels[:8]) or 'not named'}; needed are those of a target ({known}); set "
+            "id2label in its config.json"
+        )
+    return found
 
 
 def _of_labels(folder: Path, config: Mapping[str, Any], label: str | None) -> list[Target]:

@@ -1,4 +1,4 @@
-"""PAN-X: persons, organisations and locations in sentences of Wikipedia, WikiAnn as Rahimi et al. 2019 balanced it, XTREME's copy.
+"""PAN-X: persons, organisations and locations in sentences of Wikipedia: WikiAnn as Rahimi et al. 2019 balanced it, from XTREME.
 
 Sentences of different languages have nothing to do with each other; the same sentence twice is a cluster. The score is the
 micro-averaged F1 of whole entities, by seqeval.
@@ -7,7 +7,7 @@ micro-averaged F1 of whole entities, by seqeval.
 from __future__ import annotations
 
 from harness_tasks.tagging import NER_TAGS, span_f1, tag_names, tags_of, words_text
-from harness_tasks.targets.record import Place, RowRelation, Target
+from harness_tasks.targets.record import Place, RowRelation, Target, Training
 
 LANGUAGES = (
     "af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru sw ta te th tl tr ur vi yo zh"
@@ -28,5 +28,6 @@ TARGET = Target(
     gold=lambda row: tag_names(row["tokens"], row["ner_tags"], NER_TAGS),
     tags=NER_TAGS,
     score=lambda doc, answer: span_f1(doc["gold"], tags_of(answer, len(doc["gold"]))),
+    training=Training("train", 20_000),
     metrics=("f1", "exact_match"),
 )

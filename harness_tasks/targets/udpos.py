@@ -8,7 +8,7 @@ words with the same tag.
 from __future__ import annotations
 
 from harness_tasks.tagging import UD_TAGS, tag_names, tags_of, word_accuracy, words_text
-from harness_tasks.targets.record import Place, RowRelation, Target
+from harness_tasks.targets.record import Place, RowRelation, Target, Training
 
 LANGUAGES = {
     "af": "Afrikaans",
@@ -68,5 +68,6 @@ TARGET = Target(
     gold=lambda row: tag_names(row["tokens"], row["pos_tags"], UD_TAGS),
     tags=UD_TAGS,
     score=lambda doc, answer: word_accuracy(doc["gold"], tags_of(answer, len(doc["gold"]))),
+    training=Training("train", 21_253),
     metrics=("acc", "sentence_acc"),
 )

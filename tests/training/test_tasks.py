@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tiny import make_base
 
+from harness_tasks.tagging import NER_TAGS, UD_TAGS
 from xscale.errors import UserError
 from xscale.experiment import OwnTask, Phase
 from xscale.training.heads import IGNORED, encode, model_with_head
@@ -26,8 +27,6 @@ SIZES = {
     "squad": 87_599,
     "hellaswag": 39_905,
     "ccg": 38_015,
-    "udpos": 21_253,
-    "panx": 20_000,
     "cosmos_qa": 25_262,
     "commonsense_qa": 9_741,
     "rte": 2_490,
@@ -105,6 +104,18 @@ def learns(task: TrainingTask, base: Path, source: str | None, examples: int = 2
 )
 def test_the_loss_falls_on_real_data(name: str, base: Path, real_data: Path) -> None:
     task = replace(TASKS[name], parts=STAND_INS.get(name, TASKS[name].parts))
+    first, last = learns(task, base, str(real_data))
+    assert last < 0.9 * first
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "rows"), [("udpos", UD_TAGS, 21_253), ("panx", NER_TAGS, 20_000)], ids=["udpos", "panx"]
+)
+def test_xtremes_tags_are_learnt(
+    name: str, tags: tuple[str, ...], rows: int, base: Path, real_data: Path
+) -> None:
+    task = training_task(name)
+    assert (task.labels, task.examples, task.head) == (tags, rows, "token_classification")
     first, last = learns(task, base, str(real_data))
     assert last < 0.9 * first
 

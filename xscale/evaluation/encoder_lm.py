@@ -38,6 +38,7 @@ from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.scores import Journal, batch_number
 from xscale.evaluation.tokens import Tokens, cut_texts, tokenised, tokenizer_fingerprint
 from xscale.heads import HEADS
+from xscale.heads.tags import tags_of_labels
 from xscale.hub import hub_folder
 from xscale.precision import Precision, autocast, effective_precision
 from xscale.progress import progress, say
@@ -504,6 +505,11 @@ def head_of(folder: Path, target: str, label: str | None = None) -> Head:
     columns = [0]
     if get_target(target).head == "pair_classification":
         columns = answer_columns(config.id2label, get_target(target).answers, place, label)
+    if get_target(target).tags:
+        try:
+            tags_of_labels(config, target)
+        except UserError as error:
+            raise UserError(f"checkpoint {place}: {error}") from None
     pad = getattr(config, "pad_token_id", None)
     return Head(
         place,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness_tasks.sources import DataError, read_file, read_rows
-from harness_tasks.tagging import NER_TAGS, UD_TAGS, words_text
+from harness_tasks.tagging import words_text
 from harness_tasks.targets import Target, get_target, languages, shipped_targets
 from harness_tasks.targets.reading import checked_rows
 from xscale.encoding import NLI_LABELS, copa_pairs, nli_pair
@@ -155,14 +155,11 @@ def _span_example(question: str, context: str, span: tuple[int, int] | None) -> 
     return Example([(question, context)], int(span is not None), span=span)
 
 
-def _tagged(field: str) -> ToExample:
-    def to_example(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
-        words, tags = [_text(word) for word in _list(row["tokens"])], _list(row[field])
-        if len(words) != len(tags) or not words:
-            raise ValueError(f"{len(words)} tokens, {len(tags)} tags")
-        return Example([(words_text(words), "")], 0, tags=tuple(_index(tag, labels) for tag in tags))
-
-    return to_example
+def _tagged(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
+    words, tags = [_text(word) for word in _list(row["tokens"])], _list(row["tags"])
+    if len(words) != len(tags) or not words:
+        raise ValueError(f"{len(words)} tokens, {len(tags)} tags")
+    return Example([(words_text(words), "")], 0, tags=tuple(_index(tag, labels) for tag in tags))
 
 
 def _own_choice(row: Mapping[str, Any], labels: Sequence[str]) -> Example:
@@ -259,27 +256,12 @@ TASKS: dict[str, TrainingTask] = {
             "accuracy", 39_905, "MIT", "Zellers et al. 2019, arXiv 1905.07830",
         ),
         TrainingTask(
-            "ccg", (Part("ccgbank/supertags", "default"),), ("tokens", "tags"), "token_classification", (), _tagged("tags"),
+            "ccg", (Part("ccgbank/supertags", "default"),), ("tokens", "tags"), "token_classification", (), _tagged,
             "accuracy", 38_015, "LDC User Agreement (LDC2005T13)", "Hockenmaier and Steedman 2007, CCGbank",
             note="CCGbank is licensed by the LDC and not on the hub. From your copy write one JSON object a sentence, "
             '{"tokens": [...], "tags": [...]}, and name the file in the experiment: '
             "tasks: {ccg: {file: ccg.jsonl, head: token_classification}}, "
             "or put it into a mirror as ccgbank/supertags/default/train.jsonl",
-        ),
-        TrainingTask(
-            "udpos", (Part("google/xtreme", "udpos.English"),), ("tokens", "pos_tags"), "token_classification", UD_TAGS,
-            _tagged("pos_tags"),
-            "accuracy", 21_253, "CC BY-SA 4.0 and others, by treebank",
-            "Universal Dependencies 2.5: Nivre et al. 2020, arXiv 2004.10643; XTREME: Hu et al. 2020, arXiv 2003.11080",
-            translation=Part("google/xtreme", "udpos.{name}"),
-        ),
-        TrainingTask(
-            "panx", (Part("google/xtreme", "PAN-X.en"),), ("tokens", "ner_tags"), "token_classification", NER_TAGS,
-            _tagged("ner_tags"),
-            "f1", 20_000, "not said",
-            "WikiAnn: Pan et al. 2017, https://aclanthology.org/P17-1178; Rahimi et al. 2019, "
-            "https://aclanthology.org/P19-1015",
-            translation=Part("google/xtreme", "PAN-X.{language}"),
         ),
         TrainingTask(
             "cosmos_qa", (Part("allenai/cosmos_qa", "default"),),
@@ -341,7 +323,7 @@ def _of_target(spec: Target, language: str | None = None) -> TrainingTask:
         gold = mine["gold"]
         if spec.head == "span":
             return _squad({**mine, "answers": gold}, labels)
-        return _tagged("tags")({"tokens": mine[spec.text_fields[0]].split(" "), "tags": gold}, labels)
+        return _tagged({"tokens": mine[spec.text_fields[0]].split(" "), "tags": gold}, labels)
 
     return TrainingTask(
         f"{spec.name}@{language}" if language else spec.name,
@@ -363,7 +345,7 @@ _OWN: dict[Head, tuple[tuple[str, ...], ToExample, str]] = {
     "pair_classification": (("text1", "label"), _own_pair, "accuracy"),  # and text2, where there are two
     "multiple_choice": (("context", "choices", "label"), _own_choice, "accuracy"),
     "span": (("question", "context"), _own_span, "f1"),  # and answer, answer_start, where there is an answer
-    "token_classification": (("tokens", "tags"), _tagged("tags"), "accuracy"),
+    "token_classification": (("tokens", "tags"), _tagged, "accuracy"),
     "masked_lm": (("text",), _own_text, "perplexity"),
 }
 
@@ -393,8 +375,7 @@ def _translated(task: TrainingTask, language: str) -> TrainingTask:
         )
     if task.translation is not None:
         where = task.translation
-        config = where.config.format(language=language, name=languages()[language].name)
-        parts: tuple[Part, ...] = (Part(where.dataset, config, where.split),)
+        parts: tuple[Part, ...] = (Part(where.dataset, where.config.format(language=language), where.split),)
     else:
         parts = tuple(
             Part(
