@@ -47,6 +47,7 @@ class Answer:
     best: tuple[str, ...] = ()
     best_size: int | None = None
     collapsed: tuple[str, ...] = ()
+    measure: str = "accuracy"
 
 
 def kind_of(delta: Delta) -> str:
@@ -103,6 +104,7 @@ def answers(
                 tuple(table.best(last)) if table and last else (),
                 last,
                 tuple(panel.collapsed),
+                panel.measure,
             )
         )
     return found
@@ -158,7 +160,7 @@ def _paragraph(item: Answer) -> str:
 
 def _change(one: Finding, item: Answer, where: str, many: bool) -> str:
     arm = f" ({visible(one.arm, 40)})" if many else ""
-    head = f"From 0 to {one.size:,} examples{arm} {item.subset} accuracy on {where}"
+    head = f"From 0 to {one.size:,} examples{arm} {item.subset} {item.measure} on {where}"
     low_to_high = f"{_points(one.delta.low)} to {_points(one.delta.high)}"
     size = _points(abs(one.delta.value))
     low, high = sorted((abs(one.delta.low), abs(one.delta.high)))
@@ -236,7 +238,7 @@ def _counted(item: Answer, where: str) -> str:
                 f"{visible(one.arm, 24)} {_points(one.delta.value)} at {one.size:,}" for one in mine[:4]
             )
             parts.append(f"{len(mine)} {verb} ({shown}{', ...' if len(mine) > 4 else ''})")
-    return f"{item.subset} accuracy on {where}, of {len(item.findings)} arms: {'; '.join(parts)}."
+    return f"{item.subset} {item.measure} on {where}, of {len(item.findings)} arms: {'; '.join(parts)}."
 
 
 def _best(item: Answer) -> str:

@@ -230,7 +230,12 @@ def paired_delta(
     p = found.p
     if len(mine) == 1 and bootstrap.panel.scores is None:
         p = st.sign_flip_p(differences[0])
-    same = not (bootstrap.panel.predictions[mine] != bootstrap.panel.predictions[base]).any()
+    panel = bootstrap.panel
+    answers = [
+        panel.predictions,
+        *(panel.scores or ()),
+    ]  # a text that is not entirely right may be another, with another score
+    same = all((each[mine] == each[base]).all() for each in answers)
     made = replace(found, p=p, baseline=bootstrap.panel.ids[base[0]], same=same)
     bootstrap.deltas[key] = made
     return made

@@ -505,6 +505,13 @@ class Panel:
         return float(np.bincount(values).max() / len(values)) if len(values) else float("nan")
 
     @property
+    def measure(self) -> str:
+        """What the figure is: accuracy, or F1."""
+        spec = targets().get(self.target)
+        metric = "acc" if spec is None else spec.metrics[0]
+        return {"acc": "accuracy", "f1": "F1"}.get(metric, metric)
+
+    @property
     def further(self) -> bool:
         """Whether these are languages that others added: no part of the headline."""
         return _are_further(self.target, self.languages)
@@ -514,6 +521,7 @@ class Panel:
         """One line: target, source, languages, rows. The bundled suite is named as such."""
         name = TARGET_NAMES.get(self.target, self.target)
         what = f"{name}-like, BUNDLED SUITE (not {name})" if self.bundled else name
+        what += "" if self.measure == "accuracy" else f" ({self.measure})"
         languages = self.languages[0] if len(self.languages) == 1 else f"{len(self.languages)} languages"
         if self.further:
             shown = f"{len(self.languages)}" if len(self.languages) > 6 else ", ".join(self.languages)

@@ -93,7 +93,10 @@ def _changes(
         return [(Change(name, target, "all", old, math.nan, math.nan, math.nan, "unknown", why), math.nan)]
 
     if not row.get("rows_right"):
-        return unknown("the reference has no row counts; write it with `--seeds each --format json`")
+        return unknown(
+            "the reference has no row counts; write it with `--seeds each --format json` (of accuracies: other figures "
+            "have none)"
+        )
     if name not in now:
         return unknown("not in the manifest any more")
     if now[name].status != "ok":

@@ -647,8 +647,9 @@ def _heat_part(part: _Part, drawn: list[Plot]) -> dict[str, Any] | None:
     figures = []
     for number, ladder in enumerate(ladders(panel), 1):
         sizes = list(ladder.sizes)
+        shares = panel.figures_by_language()
         values = [
-            [float(np.mean([panel.correct[i, :, k].mean() for i in ladder.sizes[size]])) for size in sizes]
+            [float(np.mean([shares[i, k] for i in ladder.sizes[size]])) for size in sizes]
             for k in range(len(panel.languages))
         ]
         name = ", ".join([ladder.base or "unknown base", "+".join(ladder.intermediate) or "-"])

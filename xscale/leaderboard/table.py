@@ -300,7 +300,9 @@ def _table(
                 },
                 seed_spread=spread,
                 note=first.note,
-                rows_right=st.pack_counts(right[group.indices[0]]) if len(group.indices) == 1 else None,
+                rows_right=st.pack_counts(right[group.indices[0]])
+                if len(group.indices) == 1 and panel.scores is None
+                else None,
                 groups={
                     axis: estimate(bootstrap, group.indices, group_subset, codes, seed)
                     for axis, codes in axes.items()
