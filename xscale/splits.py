@@ -16,7 +16,8 @@ Rows = Sequence[dict[str, Any]]
 ELSEWHERE = (
     "xscale/",
     "ccgbank/",
-)  # sets of the bundled suite, and one that everybody has a licence of their own for
+    "bucc/",
+)  # sets of the bundled suite, one that everybody has a licence of their own for, and one that the hub has not
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,13 @@ def chosen_splits(
 def target_splits(name: str, languages: Iterable[str]) -> list[Split]:
     """Test and validation rows of a target in these languages, in English, and in the language whose labels English has."""
     target = get_target(name)
-    always = [code for code in (target.pivot_language, target.hidden_labels) if code]
+    own = target.place(target.pivot_language).rows.kind == "own"  # then no row needs its English one
+    always = [code for code in (None if own else target.pivot_language, target.hidden_labels) if code]
     found = []
     for language in dict.fromkeys([*always, *languages]):
         for kind in ("test", "validation"):
             place, split = target.place_of(language, kind)
-            if split is not None:
+            if split is not None and not place.dataset.startswith(ELSEWHERE):
                 found.append(
                     Split(
                         f"{name} {language}",

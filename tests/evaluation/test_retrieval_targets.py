@@ -26,6 +26,7 @@ from xscale.evaluation.predictions import read_predictions
 from xscale.heads.retrieval import best_threshold, layer_of, mined_pairs, nearest, unit
 from xscale.leaderboard.xtreme import xtreme_columns
 from xscale.manifest import read_manifest
+from xscale.splits import chosen_splits
 
 EXPERIMENT = """\
 name: ret
@@ -415,3 +416,12 @@ def test_real_sentences_are_answered_as_by_loops(real_data, tmp_path):
     mined = {row: names[column] for (row, column), score in pairs.items() if score >= threshold}
     mine = [answers[at] == mined.get(doc["row"], "-1") for at, doc in enumerate(section.documents)]
     assert np.mean(mine) > 0.98  # equal scores in float32 may be in another order
+
+
+def test_fetching_asks_the_hub_for_what_it_has():
+    """BUCC's lists are nowhere on it; a language whose rows are its own needs no other language's."""
+    assert [str(split) for split in chosen_splits(target_names=["tatoeba"], languages="jv")] == [
+        "tatoeba jv: google/xtreme (tatoeba.jav, validation)"
+    ]
+    assert chosen_splits(target_names=["bucc"]) == []
+    assert not any(split.dataset.startswith("bucc") for split in chosen_splits())
