@@ -154,3 +154,5 @@ def test_the_command_in_every_format(tmp_path: Path) -> None:
     assert lines[0]["XNLI"] == "0.5" and lines[0]["average"] == "" and "without" in lines[0]["note"]
     run = CliRunner().invoke(app, ["board", "--published", *arguments[3:]])
     assert isinstance(run.exception, UserError) and "add --xtreme" in str(run.exception)
+    run = CliRunner().invoke(app, [*arguments, "--language", "de", "--arms"])
+    assert isinstance(run.exception, UserError) and "leave --language, --arms out" in str(run.exception)

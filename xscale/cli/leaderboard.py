@@ -228,6 +228,9 @@ def board(
     )
     if published and not xtreme:
         raise UserError("--published: its rows stand in XTREME's table; add --xtreme")
+    others = {"--language": language, "--target": target, "--subset": subset, "--delta": delta, "--by": by}
+    if xtreme and (given := [name for name, value in {**others, "--arms": arms}.items() if value]):
+        raise UserError(f"--xtreme shows whole tasks, as XTREME averages them; leave {', '.join(given)} out")
     if xtreme:
         sys.stdout.write(_xtreme(results, show, format, published=published, wide=wide))
         return
