@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness_tasks.errors import UserError
+from harness_tasks.hub import unconfirmed
 from harness_tasks.languages import LANGUAGES, Language, axis_slug
 from harness_tasks.subsets.membership import shipped
 from harness_tasks.subsets.user import read_subsets
@@ -389,7 +390,7 @@ def further_table() -> str:
                 relation,
                 place.origin,
                 place.licence or "see its card",
-                place.unconfirmed,
+                unconfirmed(place),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -16,6 +16,8 @@ from harness_tasks.errors import UserError
 if TYPE_CHECKING:
     import datasets
 
+    from harness_tasks.targets import Place
+
 CONVERTED = "refs/convert/parquet"  # the hub's own conversion of a set, also of one that is a script
 REVISIONS = Path(__file__).parent / "hub_revisions.tsv"
 _BUSY = {429, 500, 502, 503, 504}
@@ -43,6 +45,14 @@ def revision_of(dataset: str, given: str | None = None) -> tuple[str, str | None
     if at:
         return branch, commit
     return ("main", revision) if _COMMIT.fullmatch(revision) else (revision, None)
+
+
+def unconfirmed(place: Place) -> str:
+    """What nobody could look up about a place, in words; also that its set is pinned to no commit, so that rows may change."""
+    if place.user is not None:
+        return ""
+    pinned = revision_of(place.dataset, place.revision)[1] is not None
+    return "; ".join(filter(None, (place.unconfirmed, "" if pinned else "commit (none is pinned)")))
 
 
 def loaded_commits() -> dict[str, str]:

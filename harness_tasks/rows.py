@@ -186,24 +186,37 @@ def row_count(target: str, language: str, options: Options = DEFAULTS) -> int:
 
 
 def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict[str, str]:
-    """What a result records of its data: ``data_source``, ``data_anchor`` and ``data_fingerprint``.
+    """What a result records of its data: ``data_source``, ``data_anchor`` and ``data_fingerprint``; of a language that is not
+    official also ``data_rows``, how a row finds its English row, and ``data_rows_sha256``, of the numbers of these.
 
     The fingerprint is of the test rows in this language in their original order: texts, label, and XCOPA's
-    question as it is used.
+    question as it is used; of a user's language also the English rows' numbers, where the user's file says them.
     """
     found = _read(target, language, "test", options)
+    place = get_target(target).place(language)
+    related: dict[str, str] = {}
+    if not place.official:
+        numbers = fingerprint([{"row": number} for number in found.numbers], ["row"])
+        related = {"data_rows": place.rows.words()} | (
+            {} if place.rows.kind == "own" else {"data_rows_sha256": numbers}
+        )
     rows = found.rows
     if options.repair_question and found.pivot:
         rows = [
             {**row, **{field: values[place] for field, values in found.pivot.items()}}
             for place, row in enumerate(rows)
         ]
+    fields = [*get_target(target).text_and_label, *found.pivot]
+    if place.user and place.rows.kind in ("table", "field", "text"):
+        rows = [{**row, "row": number} for row, number in zip(rows, found.numbers, strict=True)]
+        fields.append("row")
     if get_target(target).candidates is not None:
-        rows = [*rows, *_corpus_rows(target, language, options)]
+        rows = [*rows, *({"row": None, **row} for row in _corpus_rows(target, language, options))]
     return {
         "data_source": source_name(options.data),
         "data_anchor": found.english.anchor,
-        "data_fingerprint": fingerprint(rows, [*get_target(target).text_and_label, *found.pivot]),
+        "data_fingerprint": fingerprint(rows, fields),
+        **related,
     }
 
 

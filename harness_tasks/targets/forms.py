@@ -6,8 +6,10 @@ that scores can be compared.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 NLI_LABELS = ("entailment", "neutral", "contradiction")
 QUESTIONS = ("cause", "effect")
@@ -50,6 +52,23 @@ COPA_WORDS: dict[str, tuple[str, str]] = {
 def nli_pair(premise: str, hypothesis: str) -> tuple[str, str]:
     """One pair a document: premise, hypothesis."""
     return premise, hypothesis
+
+
+def detokenized_pair(doc: Mapping[str, Any]) -> dict[str, str]:
+    """Premise and hypothesis as lm_eval's ``xnli_ca``, ``xnli_va`` and ``xnli_gl`` have them in their prompts: without the
+    spaces that a tokenizer left, the premise without its last punctuation mark, the hypothesis beginning in lower case
+    and ending with a full stop (``process_doc_nli`` in ``lm_eval/tasks/catalan_bench/utils.py``)."""
+    premise, hypothesis = _detokenized(doc["premise"]), _detokenized(doc["hypothesis"])
+    premise = premise[:-1] if premise.endswith((".", ",", "!", "?")) else premise
+    hypothesis = hypothesis[:1].lower() + hypothesis[1:]
+    return {"premise": premise, "hypothesis": hypothesis if hypothesis.endswith(".") else hypothesis + "."}
+
+
+def _detokenized(text: str) -> str:
+    """As lm_eval's ``general_detokenize``, without spaces at either end."""
+    for old, new in ((" n't", "n't"), (" )", ")"), ("( ", "("), ('" ', '"'), (' "', '"')):
+        text = text.replace(old, new)
+    return re.sub(r" (['.,])", r"\1", text).strip()
 
 
 def copa_pairs(premise: str, choices: list[str], question: str) -> list[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 Columns: `fields` and `labels` are ``ours=theirs`` and ``theirs=label``, separated by spaces, empty where nothing is
 renamed; `rows` is ``parallel``, ``own`` or the name of a table in this folder and its column; `words` are separated
-by ``|``; `unconfirmed` says what nobody could look up. Only what was seen in data or in public code counts as known.
+by ``|``; `prepare` names what prepares texts for
+prompts; `unconfirmed` says what nobody could look up. Only what was seen in data or in public code counts as known.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import csv
 from functools import cache
 from pathlib import Path
 
+from harness_tasks.targets.forms import detokenized_pair
 from harness_tasks.targets.record import PARALLEL, Place, RowRelation
 
 FOLDER = Path(__file__).parent
+PREPARE = {"detokenized": detokenized_pair}
 
 
 @cache
@@ -42,6 +45,7 @@ def _place(row: dict[str, str]) -> Place:
         rows=_relation(row["rows"]),
         official=False,
         words=tuple(row["words"].split("|")) if row["words"] else None,
+        prepare=PREPARE[row["prepare"]] if row["prepare"] else None,
         group=row["group"],
         origin=row["origin"],
         size=tuple(size),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
 from harness_tasks.errors import UserError
@@ -67,6 +68,12 @@ class RowRelation:
     column: str | None = None
     field: str | None = None
 
+    def words(self) -> str:
+        """What results record: the kind, and of the others what the rows are found by."""
+        if self.file is not None:
+            return f"table {PurePath(self.file).name}, column {self.column}"
+        return f"{self.kind} {self.field}" if self.field else self.kind
+
 
 PARALLEL = RowRelation()
 
@@ -85,6 +92,8 @@ class Place:
         only: (field, beginning of its value) of the rows that count, where a file has other languages' too
         official: whether it is of the target's own languages, which make its headline
         words: for prompts of language models; None: those of the English prompt are used
+        prepare: document -> its texts as prompts have them, where those are not the texts as published; encoders
+            get the published ones
         untranslated: a text that stands for a missing translation; such rows are left out
         group: further languages that belong together (``<target>_ood_<group>``)
         origin: official, human translation, machine translation, native or unknown
@@ -105,6 +114,7 @@ class Place:
     only: tuple[str, str] | None = None
     official: bool = True
     words: Any = None
+    prepare: Callable[[Doc], Mapping[str, str]] | None = None
     untranslated: str | None = None
     group: str | None = None
     origin: str = "official"

@@ -119,7 +119,7 @@ def doc_to_text(doc: Doc) -> str:
     target = get_target(doc["target"])
     if target.context is None:
         return ENCODERS_ONLY.format(target=target.title)
-    return target.context(doc, target.words(doc["language"]))
+    return target.context(_prepared(target, doc), target.words(doc["language"]))
 
 
 ENCODERS_ONLY = "({target} is answered by encoders only.)"
@@ -136,7 +136,12 @@ def doc_to_target(doc: Doc) -> str:
 def doc_to_choice(doc: Doc) -> list[str]:
     """The continuations of a task document, one for each answer."""
     target = get_target(doc["target"])
-    return target.choices(doc, target.words(doc["language"]))
+    return target.choices(_prepared(target, doc), target.words(doc["language"]))
+
+
+def _prepared(target: Target, doc: Doc) -> Doc:
+    prepare = target.place(doc["language"]).prepare
+    return doc if prepare is None else {**doc, **prepare(doc)}
 
 
 def document_pairs(doc: Doc) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ def test_what_the_source_has(real_data: Path) -> None:
     assert shown["yor"].rstrip().endswith("yes") and shown["de"].rstrip().endswith("yes")
     assert "no" in shown["ibo"].split("Apache-2.0")[1] and "order of rows" in shown["ibo"]
     assert "machine translation" in shown["gu"] and "order of rows" in shown["gu"]
+    assert "commit (none is pinned)" in shown["gu"] and "commit (none" not in shown["yor"] + shown["de"]
 
 
 def test_the_hub_is_not_asked() -> None:

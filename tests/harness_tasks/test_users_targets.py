@@ -11,7 +11,7 @@ import yaml
 from harness_tasks import audit
 from harness_tasks.errors import UserError
 from harness_tasks.generate import main as generate
-from harness_tasks.rows import Options, build_documents, subset_names
+from harness_tasks.rows import Options, _read_cached, build_documents, data_record, subset_names
 from harness_tasks.targets import (
     doc_to_choice,
     document_pairs,
@@ -122,7 +122,32 @@ def test_the_example_through_lm_eval(mirror, monkeypatch):
     found = simple_evaluate("dummy", tasks=names, task_manager=manager, bootstrap_iters=0)
     assert found["n-samples"]["xnli_ood_kmr"]["effective"] == len(BUNDLED.read_text().splitlines()) // 3
     assert "acc_short_reviews,none" in found["results"]["review_nli_ood"]
+    record = found["configs"]["xnli_ood_kmr"]["metadata"]
+    assert record["data_rows"] == "table kmr-rows.tsv, column xnli_row"
+    assert "data_rows" not in found["configs"]["review_nli_ood_de"]["metadata"]
     assert "acc_ood,none" in found["results"]["xnli_ood_mine"]
+
+
+def test_other_english_rows_are_other_data(mirror, monkeypatch):
+    """Answers to rows that were said to translate others do not count any more: their subsets and clusters were others'."""
+    use_targets_file(mirror.parent / "mine.yaml")
+    before = data_record("xnli", "kmr", Options(str(mirror)))
+    table = mirror.parent / "kmr-rows.tsv"
+    lines = table.read_text().splitlines()
+    numbers = [line.split("\t")[2] for line in lines[1:]]
+    english = [json.loads(line)["label"] for line in BUNDLED.read_text(encoding="utf-8").splitlines()]
+    one, other = next(
+        (i, j) for j in range(80) for i in range(j) if english[int(numbers[i])] == english[int(numbers[j])]
+    )
+    swapped = list(numbers)
+    swapped[one], swapped[other] = swapped[other], swapped[one]
+    table.write_text(
+        "\n".join([lines[0], *(f"test\t{row}\t{number}" for row, number in enumerate(swapped))]) + "\n"
+    )
+    _read_cached.cache_clear()
+    after = data_record("xnli", "kmr", Options(str(mirror)))
+    assert after["data_fingerprint"] != before["data_fingerprint"]
+    assert after["data_rows_sha256"] != before["data_rows_sha256"]
 
 
 def test_a_further_language_is_replaced_through_metadata(mirror, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness_tasks.hub import unconfirmed
 from harness_tasks.sources import has_split, mirror_folder, resolve_source, source_name
 from harness_tasks.targets import Place, get_target, languages, targets
 
@@ -62,7 +63,7 @@ def language_lines(
                     place.origin,
                     licence,
                     _there(place, source),
-                    place.unconfirmed,
+                    unconfirmed(place),
                 ]
             )
     return (*HEADS, *MORE), rows, source_name(source)

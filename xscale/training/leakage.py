@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from harness_tasks.sources import DataError, read_rows
-from harness_tasks.targets import Target, targets
+from harness_tasks.targets import Place, Target, targets
 from xscale.training.tasks import Example
 
 MIN_PREMISE_WORDS = 5
@@ -81,11 +81,11 @@ def evaluation_texts(
     premises: set[str] = set()
     checked, absent = [], []
     for language in languages:
-        for dataset, config, fields, spec in _sets(language, without_choices):
-            for split in _SPLITS:
-                name = f"{dataset} {config} {split}"
+        for place, fields, spec in _sets(language, without_choices):
+            for split in filter(None, map(place.split, _SPLITS)):
+                name = f"{place.dataset} {place.config} {split}"
                 try:
-                    found = read_rows(dataset, config, split, source)
+                    found = read_rows(place.dataset, place.config, split, source, place.revision)
                 except DataError:
                     absent.append(name)
                     continue
@@ -99,18 +99,13 @@ def evaluation_texts(
     return EvaluationTexts(frozenset(rows), frozenset(premises), tuple(checked), tuple(absent))
 
 
-def _sets(language: str, without_choices: bool) -> list[tuple[str, str, tuple[str, ...], Target]]:
+def _sets(language: str, without_choices: bool) -> list[tuple[Place, tuple[str, ...], Target]]:
     found = [
         (target, target.places[language])
         for target in targets().values()
         if language in target.languages and (target.has_choices or without_choices)
     ]
     return [
-        (
-            place.dataset,
-            place.config,
-            tuple(dict(place.fields).get(name, name) for name in target.text_fields),
-            target,
-        )
+        (place, tuple(dict(place.fields).get(name, name) for name in target.text_fields), target)
         for target, place in found
     ]
