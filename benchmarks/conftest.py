@@ -74,11 +74,13 @@ def render(sections: dict[str, str]) -> str:
     """The whole page."""
     text = (
         "# Benchmarks\n\n"
-        "Written by `pytest benchmarks --write-docs docs/benchmarks.md` (with the names of some benchmarks, their sections\n"
-        "only); do not edit. Ratios are of two things measured one after the other in one run. Absolute times are of the\n"
-        "machine named, and longer where it was busy with other things (load average above its cores).\n"
+        "Sections that begin with a command are written by `pytest benchmarks --write-docs docs/benchmarks.md` (with the\n"
+        "names of some benchmarks, their sections only); do not edit these. Ratios are of two things measured one after\n"
+        "the other in one run. Absolute times are of the machine named, and longer where it was busy with other things (load\n"
+        "average above its cores).\n"
     )
-    return text + "".join(f"\n## {heading}\n\n{body}\n" for heading, body in sorted(sections.items()))
+    by_hand_first = sorted(sections.items(), key=lambda item: (item[1].startswith("`"), item[0]))
+    return text + "".join(f"\n## {heading}\n\n{body}\n" for heading, body in by_hand_first)
 
 
 def _machine() -> str:
