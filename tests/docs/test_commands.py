@@ -37,6 +37,7 @@ NOT_RUN = {
     r"(#SBATCH|#!|head=|address=|sleep |srun |ray )|xscale run .*--executor ray": "needs Slurm or a Ray cluster: "
     "tests/test_executors.py runs on Ray",
     r"xscale add --from 'owner/": "asks the hub for branches: tests/cli/test_entries.py",
+    r"python -m harness_tasks.bucc ": "needs the archives of BUCC 2018: tests/evaluation/test_retrieval_targets.py",
     r"python -m harness_tasks.generate$": "writes into the checkout: tests/harness_tasks/test_generated_files.py",
     r"python -m harness_tasks.audit --languages amh": "reads sets that are no part of the repository: "
     "tests/harness_tasks/test_audit.py",
@@ -134,11 +135,15 @@ def commands(page: Path) -> list[Command]:
 
 
 def is_a_name(text: str) -> bool:
-    """Whether it is the name of a command that takes arguments, not a command line."""
+    """Whether it is the name of a command that takes arguments, or of an option of lm_eval, not a command line."""
     words = text.split()
+    if words[0] == "lm_eval":
+        return "--tasks" not in words
     if len(words) != 2 or words[0] != "xscale":
         return False
-    command = typer.main.get_command(app).commands[words[1]]
+    command = typer.main.get_command(app).commands.get(words[1])
+    if command is None:  # an option, or no command at all, which running it will show
+        return False
     return words[1] in ("lm-eval", "add") or any(parameter.required for parameter in command.params)
 
 
@@ -146,8 +151,8 @@ def once(found: list[tuple[Path, Command]]) -> list[tuple[Path, Command]]:
     """Without names of commands, and without bare ones (`xscale run`) that another page or line has before."""
     kept, seen = [], set()
     for page, one in found:
-        bare = one.inline and len(one.text.split()) == 2
-        if not (bare and (one.text in seen or is_a_name(one.text))):
+        bare = len(one.text.split()) == 2
+        if not (one.inline and (is_a_name(one.text) or (bare and one.text in seen))):
             kept.append((page, one))
         seen.add(one.text)
     return kept
@@ -218,6 +223,7 @@ def furnished(workspace: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest
     ladder = {"intermediate": "snli", "sizes": [0, 64]}
     for name, kind in (
         ("my", ladder),
+        ("my-experiment", ladder),
         ("which-task", arms),
         ("thousand", ladder),
         ("experiments/sweep", ladder),
