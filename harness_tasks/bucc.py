@@ -15,20 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness_tasks.errors import UserError
-from harness_tasks.targets.bucc import DATASET, LANGUAGES
+from harness_tasks.targets import shipped_targets
 
 SPLITS = {"sample": "validation", "dev": "validation", "training": "test", "test": "test"}
 
 
 def convert(folder: Path, mirror: Path) -> list[Path]:
     """The files that were written. Raises `UserError` where there is nothing to convert, or a line or id is wrong."""
+    (target,) = (target for target in shipped_targets().values() if target.mined)
     written = []
-    for language in LANGUAGES:
+    for language, place in target.places.items():
         for name, split in SPLITS.items():
             parts = [_find(folder, f"{language}-en.{name}.{end}") for end in (language, "en", "gold")]
             if all(parts):
                 rows = _rows(language, *[part for part in parts if part])
-                written.append(_write(mirror / DATASET / language / f"{split}.jsonl.gz", rows))
+                written.append(_write(mirror / place.dataset / place.config / f"{split}.jsonl.gz", rows))
     if not written:
         raise UserError(
             f"{folder}: no files such as zh-en.sample.zh with .en and .gold beside; unpack BUCC 2018 there"

@@ -223,7 +223,8 @@ def data_record(target: str, language: str, options: Options = DEFAULTS) -> dict
 def _corpus_rows(target: str, language: str, options: Options) -> list[dict[str, str]]:
     """Candidates and the sample as rows, for the fingerprint: scores depend on them, too."""
     field = get_target(target).text_fields[0]
-    found, rows = corpus(target, language, resolve_source(options.data)), []
+    found: Corpus | None = corpus(target, language, resolve_source(options.data))
+    rows: list[dict[str, str]] = []
     while found is not None:
         rows += [{field: text, "gold": name} for name, text in found.candidates]
         found = found.sample

@@ -476,3 +476,26 @@ def render_claims(found: Mapping[str, Sequence[Verdict]], format: str = "simple"
             )
         )
     return "\n\n".join(blocks) + "\n" if blocks else ""
+
+
+def claims_items(found: Mapping[str, Sequence[Verdict]]) -> list[dict[str, Any]]:
+    """The claims of each experiment as the page's template takes them."""
+    return [
+        {
+            "title": visible(experiment),
+            "rows": [
+                {
+                    "name": verdict.claim.name,
+                    "quote": verdict.claim.quote,
+                    "said": verdict.said,
+                    "told": verdict.said != UNTOLD,
+                    "effect": "-" if verdict.delta is None else percent(verdict.delta.value, signed=True),
+                    "interval": "" if verdict.delta is None else span(verdict.delta, True),
+                    "comparison": verdict.comparison or "-",
+                    "note": verdict.note,
+                }
+                for verdict in verdicts
+            ],
+        }
+        for experiment, verdicts in found.items()
+    ]

@@ -461,10 +461,7 @@ class Panel:
     def bundled(self) -> bool:
         """Whether this is the suite that ships with xscale, which is not the published test set; copies of it count by
         their content."""
-        named = any(
-            source == "bundled" or source.endswith("harness_tasks/bundled") for source in self.sources
-        )
-        return named or is_bundled(self.target, self.key[0])
+        return any(of_bundled_suite(self.target, source, self.key[0]) for source in self.sources)
 
     @property
     def ids(self) -> list[str]:
@@ -529,6 +526,12 @@ class Panel:
         limited = ", limited" if any(limit is not None for limit in self.limits) else ""
         source = "" if self.bundled else f", source {' and '.join(self.sources)}"
         return f"{what}: {languages}, {self.row_count():,} rows{limited}{source}"
+
+
+def of_bundled_suite(target: str, source: str, anchor: str) -> bool:
+    """Whether rows of this source and anchor are the bundled suite's; copies of it count by their content."""
+    named = source == "bundled" or source.endswith("harness_tasks/bundled")
+    return named or is_bundled(target, anchor)
 
 
 def build_panels(

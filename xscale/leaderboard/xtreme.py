@@ -19,7 +19,7 @@ from typing import Any
 from harness_tasks.targets import targets
 from xscale.errors import UserError
 from xscale.leaderboard.ladders import recipe_of
-from xscale.leaderboard.panels import Result, Scores
+from xscale.leaderboard.panels import Result, of_bundled_suite
 from xscale.leaderboard.render import (
     FORMATS,
     WIDTH,
@@ -160,7 +160,7 @@ def _cell(result: Result, target: str) -> Cell | None:
         scores
         for part in (result.scores, *result.more)
         for name, scores in part.items()
-        if name.partition("/")[0] == target and not _bundled(scores)
+        if name.partition("/")[0] == target and not of_bundled_suite(target, scores.source, scores.anchor)
     ]
     figures: dict[str, tuple[float, float, int]] = {}
     fewer = []
@@ -186,10 +186,6 @@ def _cell(result: Result, target: str) -> Cell | None:
         _mean([figure[1] for figure in figures.values()]) if asked else None,
         "; ".join(said),
     )
-
-
-def _bundled(scores: Scores) -> bool:
-    return scores.source == "bundled" or scores.source.endswith("harness_tasks/bundled")
 
 
 def _mean(values: Sequence[float]) -> float:
