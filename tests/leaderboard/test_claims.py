@@ -208,3 +208,10 @@ def test_the_board_ends_with_them(tmp_path: Path) -> None:
     assert "Claims of Phang et al. 2020" in text and "no arm has results on BUCC and Tatoeba" in text
     assert "XNLI over 2 of 15 languages" in text
     assert "Claims" not in CliRunner().invoke(app, [*command, "--target", "xnli"]).output
+    report = ["report", "--no-examples", "--out", str(tmp_path / "report"), *command[1:]]
+    assert CliRunner().invoke(app, report).exit_code == 0
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert page.count('href="#claims"') == 1
+    section = page.partition('<section id="claims"')[2].partition("</section>")[0]
+    assert section.count("<tr><th") == 8 and "cannot be told" in section
+    assert "XNLI over 2 of 15 languages" in section and "5.4 point improvement" in section

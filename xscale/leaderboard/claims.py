@@ -28,6 +28,7 @@ from xscale.leaderboard.xtreme import COLUMNS, QUESTIONS
 from xscale.manifest import Entry
 
 CLAIMS = Path(__file__).with_name("claims.tsv")
+TEMPLATE = Path(__file__).parent / "page" / "claims.html"
 PAPER = "Phang et al. 2020, arXiv 2005.13013"
 Said = Literal["supported", "contradicted", "cannot be told"]
 UNTOLD: Said = "cannot be told"
@@ -478,9 +479,14 @@ def render_claims(found: Mapping[str, Sequence[Verdict]], format: str = "simple"
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
 
-def claims_items(found: Mapping[str, Sequence[Verdict]]) -> list[dict[str, Any]]:
-    """The claims of each experiment as the page's template takes them."""
-    return [
+def with_claims(page: str, bootstraps: Sequence[Bootstrap], seed: int = 0) -> str:
+    """The report's page with a section on the claims at its end, where an experiment has results that one is about."""
+    import jinja2
+
+    found = decide(bootstraps, seed)
+    if not found:
+        return page
+    items = [
         {
             "title": visible(experiment),
             "rows": [
@@ -499,3 +505,10 @@ def claims_items(found: Mapping[str, Sequence[Verdict]]) -> list[dict[str, Any]]
         }
         for experiment, verdicts in found.items()
     ]
+    text = TEMPLATE.read_text(encoding="utf-8")
+    made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    section = made.from_string(text).render(claims=items)
+    link = '<li><a href="#claims">The paper\'s claims</a></li>\n'
+    page = page.replace("</ul></nav>", f"{link}</ul></nav>", 1)
+    before, end, after = page.rpartition("</main>")
+    return f"{before}{section}\n{end}{after}"

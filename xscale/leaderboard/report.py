@@ -25,6 +25,7 @@ from xscale.leaderboard import statistics as st
 from xscale.leaderboard.answer import with_answer
 from xscale.leaderboard.arms import arm_tables, by_language
 from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap, Estimate
+from xscale.leaderboard.claims import with_claims
 from xscale.leaderboard.family import Family, Question, family
 from xscale.leaderboard.ladders import ladders
 from xscale.leaderboard.panels import TARGET_NAMES, Panel, Result
@@ -157,7 +158,7 @@ def write_report(
     write_text(
         folder / "curves.json", _json([_curve_data(curve) for part in parts for curve in curves[id(part)]])
     )
-    write_text(folder / "index.html", page)
+    write_text(folder / "index.html", with_claims(page, drawn_once, seed))
     return folder / "index.html"
 
 
