@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from xscale.evaluation.encoder_lm import EncoderLM
 from xscale.evaluation.kept import Kept
 from xscale.evaluation.language_models import generated_answers
 from xscale.evaluation.predictions import read_predictions
+from xscale.heads import HEADS, Inputs, Text
 from xscale.manifest import Entry, read_manifest
 from xscale.pipeline import default_selection
 from xscale.workspace import selection_of
@@ -258,6 +260,41 @@ def test_a_language_model_is_refused_where_only_encoders_answer(mirror, tmp_path
     with pytest.raises(UserError, match="encoders only"):
         process_results(section.documents[0], ["Oslo"])
     assert process_results(section.documents[0], [Answer("Oslo")])["f1"][1] == 1.0
+
+
+class Fixed:
+    """Two windows' logits as given: of the first token, of the others."""
+
+    def __init__(self, none, best):
+        self.none, self.best = none, best
+
+    def __call__(self, inputs):
+        start, end = torch.full((2, 4), -9.0), torch.full((2, 4), -9.0)
+        start[:, 0] = torch.tensor(self.none)
+        end[:, 0] = 0.0
+        start[:, 2], end[:, 3] = torch.tensor(self.best), 0.0
+        return SimpleNamespace(start_logits=start, end_logits=end)
+
+
+@pytest.mark.parametrize(
+    ("none", "best", "answer", "without"),
+    [
+        ([9.0, 1.0], [2.0, 0.0], "b c", "b c"),  # one window that is sure enough of an answer
+        ([9.0, 3.0], [2.0, 0.0], "b c", ""),
+        ([9.0, 1.0], [0.0, 2.0], "e f", "e f"),
+    ],
+)
+def test_no_answer_only_of_models_that_were_trained_with_questions_without_one(none, best, answer, without):
+    offsets = [np.array([[0, 0], [0, 1], [2, 3], [4, 5]]), np.array([[0, 0], [6, 7], [8, 9], [10, 11]])]
+    inputs = Inputs(
+        [Text(np.arange(4), None, np.array([0, 1, 1, 1]), places) for places in offsets], [[0, 1]]
+    )
+    marks = torch.tensor([[0, 1, 1, 1]] * 2)
+    span = HEADS["span"]
+    rows = list(span.read(Fixed(none, best), {}, marks, None).numpy())
+    document = {"context": "a b c d e f"}
+    assert span.decode(rows, inputs, [document], SimpleNamespace()) == [answer]
+    assert span.decode(rows, inputs, [document], SimpleNamespace(xscale_no_answer=True)) == [without]
 
 
 def test_what_is_not_asked_for_is_not_evaluated(mirror):

@@ -604,9 +604,9 @@ def _train_on(
 
 
 def _development_sets(run: _Run, target: str) -> list[DevelopmentSet]:
-    """English, then the other languages; none where nothing is to be scored."""
+    """English, then the other languages; none where nothing is to be scored, or the target has no English rows for it."""
     recipe, wanted = run.recipe, run.recipe.development
-    if wanted.choose == "none":
+    if wanted.choose == "none" or get_target(target).place_of("en", "validation")[1] is None:
         return []
     head = training_task(recipe.targets[target].train[0], recipe.tasks).head
     rest = (recipe.data, run.tokenizer, input_length(recipe.phases[target], head))

@@ -180,6 +180,8 @@ def _encoder_unit(recipe: Recipe, base: str, precision: PrecisionOf) -> EncoderU
 
 def _head_unit(recipe: Recipe, target: str, encoder: str, precision: PrecisionOf) -> HeadUnit:
     wanted = recipe.development
+    if get_target(target).place_of("en", "validation")[1] is None:  # nothing to score, the last step is kept
+        wanted = wanted.model_copy(update={"choose": "none"})
     chooses = wanted.choose == "best"
     answers = target_answers(target)
     return HeadUnit(
