@@ -256,6 +256,19 @@ def test_a_plain_checkpoint_answers_the_target_that_has_its_tags(done, mirror, t
         assert answers[place].tolist() == [row["numerator"], row["denominator"], row["prediction"]]
 
 
+def test_a_language_model_is_refused_in_a_line(mirror):
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    from harness_tasks.tasks import yaml_folder
+
+    metadata = {"data": str(mirror)}
+    manager = TaskManager(include_path=str(yaml_folder()), include_defaults=False, metadata=metadata)
+    with pytest.raises(UserError) as refused:
+        lm_eval.simple_evaluate("dummy", tasks=["xtreme_udpos_yo"], task_manager=manager, log_samples=False)
+    assert str(refused.value) == "udpos: UDPOS is answered by encoders only (--model xscale)"
+
+
 class Words:
     """A tokenizer that cuts words into letters and leaves nothing of a no-break space."""
 
