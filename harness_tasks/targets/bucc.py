@@ -29,7 +29,7 @@ def _score(doc: Doc, answer: str) -> tuple[float, float, bool]:
 TARGET = Target(
     name="bucc",
     title="BUCC 2018",
-    order=20,
+    order=30,
     version="1.0",
     citation="Zweigenbaum, Sharoff and Rapp 2018, https://aclanthology.org/W17-2512",
     licence="research",

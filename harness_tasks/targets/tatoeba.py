@@ -37,7 +37,7 @@ def _score(doc: Doc, answer: str) -> tuple[float, float, bool]:
 TARGET = Target(
     name="tatoeba",
     title="Tatoeba",
-    order=21,
+    order=31,
     version="1.0",
     citation="Artetxe and Schwenk 2019, https://aclanthology.org/Q19-1038",
     licence="CC BY 2.0 FR",

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from harness_tasks.targets import get_target, targets
 from xscale.cli.main import app
 from xscale.errors import UserError
+from xscale.experiment import read_experiment
+from xscale.experiment.schema import arms_of
 from xscale.leaderboard import xtreme
 from xscale.leaderboard.panels import Result, Scores, scores_of
 from xscale.leaderboard.render import FORMATS
@@ -126,7 +128,7 @@ def test_published_rows_have_a_source_and_no_average() -> None:
 
 def test_every_shipped_target_of_the_benchmark_has_a_column_of_its_category() -> None:
     asked = [target.benchmark for target in targets().values() if target.benchmark]
-    assert {"XNLI", "PAWS-X"} <= {column for _, column in asked}
+    assert {column for _, column in asked} == set(xtreme.COLUMNS)
     assert len({column for _, column in asked}) == len(asked)
     assert all(xtreme.COLUMNS[column] == category for category, column in asked)
 
@@ -156,3 +158,16 @@ def test_the_command_in_every_format(tmp_path: Path) -> None:
     assert isinstance(run.exception, UserError) and "add --xtreme" in str(run.exception)
     run = CliRunner().invoke(app, [*arguments, "--language", "de", "--arms"])
     assert isinstance(run.exception, UserError) and "leave --language, --arms out" in str(run.exception)
+
+
+def test_experiments_of_xtreme_are_of_its_targets() -> None:
+    """The small one leaves out what the hub has not; the other has all, and what the paper's claims need of arms."""
+    folder = Path(__file__).resolve().parents[2] / "experiments"
+    small, whole = (read_experiment(folder / f"{name}.yaml") for name in ("xtreme", "xtreme-paper"))
+    every = {target.name for target in targets().values() if target.benchmark}
+    assert set(whole.targets) == every
+    assert every - set(small.targets) == {t.name for t in targets().values() if t.mined}
+    assert set(arms_of(small)) == {"mnli", "squad"} and len(whole.seeds) == 3
+    tasks = [arm.intermediate for arm in arms_of(whole).values()]
+    assert {"mnli", "squad", "hellaswag"} <= {task for task in tasks if isinstance(task, str)}
+    assert any(isinstance(task, list) for task in tasks)

@@ -54,10 +54,9 @@ SHORT = {PAIR: "pair", STRUCTURED: "structured", QUESTIONS: "QA", RETRIEVAL: "re
 PUBLISHED = Path(__file__).with_name("published.tsv")
 CAPTION = "XTREME (Hu et al. 2020), mean over each task's languages"
 NOTES = (
-    "percent; XNLI, PAWS-X, Tatoeba: accuracy; POS: accuracy over words (XTREME's own is F1 over runs of equal tags); "
-    "NER, BUCC: F1; XQuAD, MLQA, TyDiQA: F1 / exact match, which count with their mean; category: mean over its "
-    "tasks; average: mean over the nine tasks; -: not given, as a part is missing; "
-    "~: over fewer languages or rows than XTREME's, in no mean",
+    "percent; XNLI, PAWS-X, Tatoeba: accuracy; POS: accuracy over words, where XTREME has an F1; NER, BUCC: F1; XQuAD, MLQA, "
+    "TyDiQA: F1 / exact match, which count with their mean; category: mean over its tasks; average: mean over the nine tasks; "
+    "-: not given, as a part is missing; ~: over fewer languages or rows than XTREME's, in no mean",
 )
 
 
