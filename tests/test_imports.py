@@ -23,6 +23,8 @@ FLOORS = {
     "xscale.doctor": 3,
     "xscale.fetch": 3,
     "xscale.sharing": 3,
+    "xscale.every_eval_ever": 3,
+    "xscale.published": 3,
     "xscale.next_steps": 3,
     "xscale.questions": 3,
     "xscale.api": 4,

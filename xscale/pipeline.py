@@ -331,11 +331,31 @@ def _evaluate(
     seconds = round((time.monotonic() - start) / max(1, len(done)), 2)
     for name in done if is_first_process() else ():
         write_event(journal, "done", kind="evaluate", id=name, seconds=seconds)
+    if is_first_process():
+        _track(done, workspace)
     for name, problem in problems.items():
         failures[name] = last_line(problem)
         say(f"evaluate {name}: failed: {failures[name]}")
         _write_failure(journal, "evaluate", name, problem)
     return done
+
+
+def _track(names: Sequence[str], workspace: Workspace) -> None:
+    """Log what was evaluated to the experiment trackers that are asked for (XSCALE_TRACKERS)."""
+    if not names or not os.environ.get("XSCALE_TRACKERS"):
+        return
+    from xscale.leaderboard.figures import figures
+    from xscale.leaderboard.panels import build_panels, load_results
+    from xscale.training.tracking import log_figures
+
+    stored = load_results(read_manifest_or_empty(workspace.manifest), workspace.results)
+    panels = build_panels([result for result in stored if result.entry.id in names and result.status == "ok"])
+    found: dict[str, dict[str, float]] = {name: {} for name in names}
+    for figure in figures(panels, names, draws=200):  # the intervals are not logged
+        part = figure.languages[0] if figure.languages != figure.panel.languages else figure.subset
+        found[figure.id].setdefault(f"{figure.target}/{part}", figure.value)
+    for name, values in found.items():
+        log_figures(name, values, workspace.manifest.parent / "logs")
 
 
 Keep = Literal["predictions", "heads", "all"]

@@ -59,11 +59,11 @@ def test_a_dry_run_lists_all_files_and_uploads_nothing(folder: Path) -> None:
 def test_what_is_uploaded_is_the_folder(folder: Path) -> None:
     seen = []
 
-    def upload(what: Path, repository: str, private: bool) -> str:
+    def upload(what: Path, repository: str, private: bool, more: dict) -> str:
         seen.append((what, repository, private))
         return "https://huggingface.co/me/tiny"
 
-    assert push(folder, "me/tiny", True, upload) == "https://huggingface.co/me/tiny"
+    assert push(folder, "me/tiny", True, upload=upload) == "https://huggingface.co/me/tiny"
     assert seen == [(folder, "me/tiny", True)]
 
 
@@ -73,8 +73,8 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_hubs_refusal_is_one_line(folder: Path) -> None:
-    def upload(what: Path, repository: str, private: bool) -> str:
+    def upload(what: Path, repository: str, private: bool, more: dict) -> str:
         raise ConnectionError("no route\nto host")
 
     with pytest.raises(UserError, match="push to me/tiny: no route; log in"):
-        push(folder, "me/tiny", False, upload)
+        push(folder, "me/tiny", False, upload=upload)

@@ -42,3 +42,41 @@ def test_losses_and_rates_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [step for step, _ in logged] == [10, 20]
     assert set(logged[0][1]) == {"bundled_nli/loss", "learning_rate"}
     assert 0 < logged[1][1]["learning_rate"] < logged[0][1]["learning_rate"] < 1e-3
+
+
+def test_the_figures_of_an_evaluation_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every subset over all languages and every language, by the checkpoint's id; nothing where no tracker is asked for."""
+    from tiny_model import make_base as make_tiny_base
+    from tiny_model import make_head
+
+    from xscale import pipeline
+    from xscale.evaluation.predictions import read_predictions
+    from xscale.manifest import Entry, add_entries, read_manifest
+    from xscale.workspace import Workspace
+
+    logged: list[dict[str, float]] = []
+    monkeypatch.setattr(Accelerator, "init_trackers", lambda self, name, config, init_kwargs: None)
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step: logged.append(values))
+    monkeypatch.setattr(Accelerator, "end_training", lambda self: None)
+    monkeypatch.setattr("xscale.training.tracking.trackers", lambda: ["tensorboard"])
+    workspace = Workspace(tmp_path / "checkpoints_manifest.json")
+    make_head(tmp_path / "mine", make_tiny_base(tmp_path / "base"))
+    args = {"pretrained": "mine", "device": "cpu"}
+    add_entries(workspace.manifest, [Entry(id="mine", model="xscale", model_args=args, targets={"xnli": []})])
+    entries = read_manifest(workspace.manifest).entries
+    chosen = {"xnli": (("de", "sw"), 20)}
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    pipeline.evaluate(entries, {"xnli": (("de",), 5)}, "bundled", workspace)
+    assert logged == []
+    monkeypatch.setenv(ENVIRONMENT, "tensorboard")
+    pipeline.evaluate(entries, chosen, "bundled", workspace)
+    (figures,) = logged
+    table = read_predictions(workspace.results / "mine" / "predictions.parquet").table.to_pylist()
+    right = {
+        code: [r["label"] == r["prediction"] for r in table if r["language"] == code] for code in ("de", "sw")
+    }
+    assert len(right["de"]) == 20
+    for code, answers in right.items():
+        assert figures[f"mine/xnli/{code}"] == pytest.approx(sum(answers) / 20)
+    both = sum(map(sum, right.values())) / 40
+    assert figures["mine/xnli/all"] == pytest.approx(both) and "mine/xnli/ood" in figures

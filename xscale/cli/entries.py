@@ -65,16 +65,44 @@ def merge(
 
 
 def export(
-    ids: IdsArgument,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(help="manifest entries; with --to all of them when left out", metavar="ID..."),
+    ] = None,
     file: Annotated[
         Path, typer.Option("--file", help="the archive to write, .tar.gz", metavar="FILE")
     ] = Path("export.tar.gz"),
     weights: WeightsOption = False,
+    to: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            "--to",
+            help="write results for others to read instead, into a folder: every-eval-ever DIR",
+            metavar="FORMAT DIR",
+        ),
+    ] = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
-    """Write entries with their baselines and results into an archive that `xscale merge` takes."""
-    from xscale.sharing import export_entries
+    """Write entries with their baselines and results into an archive that `xscale merge` takes, or their results in a format
+    that others read.
+    """
+    from xscale.errors import UserError
+
+    if to is not None and to[0] != "every-eval-ever":
+        raise UserError(f"--to {to[0]}: every-eval-ever is known")
     from xscale.workspace import Workspace
 
+    if to is not None:
+        from xscale.every_eval_ever import write_records
+
+        written = write_records(Workspace(manifest), ids or (), to[1])
+        tell(
+            f"{len(written)} records in {to[1]}; say in source_organization_name who you are before you submit them"
+        )
+        return
+    from xscale.sharing import export_entries
+
+    if not ids:
+        raise UserError("export: name the entries that the archive is to have; `xscale ls` lists them")
     size = export_entries(Workspace(manifest), ids, file, weights=weights)
     tell(f"{file}: {size / 1e6:,.1f} MB; join it elsewhere with: xscale merge {file}")

@@ -399,23 +399,26 @@ def push(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Upload a checkpoint with its model card to the Hugging Face hub."""
+    """Upload a checkpoint with its model card and results to the Hugging Face hub."""
+    from xscale.published import published_results
     from xscale.training.push import files_to_push
     from xscale.training.push import push as push_folder
     from xscale.workspace import Workspace
 
-    folder = Workspace(manifest).checkpoints / id
+    work = Workspace(manifest)
+    folder = work.checkpoints / id
+    sizes = dict(files_to_push(folder))
+    more = published_results(work, id)
     if dry_run:
-        files = files_to_push(folder)
-        for name, size in files:
+        sizes |= {name: len(text.encode()) for name, text in more.items()}
+        for name, size in sorted(sizes.items()):
             tell(f"{size:>12,}  {name}")
-        total = sum(size for _, size in files)
         tell(
-            f"{len(files)} files, {total / 1e6:,.1f} MB would go to https://huggingface.co/{repository}; "
+            f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB would go to https://huggingface.co/{repository}; "
             "nothing was uploaded"
         )
         return
-    tell(push_folder(folder, repository, private))
+    tell(push_folder(folder, repository, private, more))
 
 
 @app.command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from xscale.errors import UserError
@@ -34,16 +34,21 @@ def files_to_push(folder: Path) -> list[tuple[str, int]]:
 
 
 def push(
-    folder: Path, repository: str, private: bool, upload: Callable[[Path, str, bool], str] | None = None
+    folder: Path,
+    repository: str,
+    private: bool,
+    more: Mapping[str, str] | None = None,
+    upload: Callable[[Path, str, bool, Mapping[str, str]], str] | None = None,
 ) -> str:
-    """Upload the checkpoint to the hub repository (made if absent); returns its address.
+    """Upload the checkpoint to the hub repository (made if absent), in one commit; returns its address.
 
-    The hub's token is that of `hf auth login` or HF_TOKEN. Raises `UserError` when the folder is not a checkpoint, or the
-    hub refuses or cannot be reached.
+    `more` has texts by their path in the repository, in place of the folder's files of that name or beside them. The hub's
+    token is that of `hf auth login` or HF_TOKEN. Raises `UserError` when the folder is not a checkpoint, or the hub refuses
+    or cannot be reached.
     """
     files_to_push(folder)
     try:
-        return (upload or _upload)(folder, repository, private)
+        return (upload or _upload)(folder, repository, private, more or {})
     except UserError:
         raise
     except Exception as error:  # the hub's client raises a dozen unrelated types
@@ -53,16 +58,16 @@ def push(
         ) from None
 
 
-def _upload(folder: Path, repository: str, private: bool) -> str:
-    from huggingface_hub import HfApi
+def _upload(folder: Path, repository: str, private: bool, more: Mapping[str, str]) -> str:
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
     address = str(api.create_repo(repository, private=private, exist_ok=True))
-    listed = [name for name, _ in files_to_push(folder)]
-    api.upload_folder(
+    content: dict[str, Path | bytes] = {name: folder / name for name, _ in files_to_push(folder)}
+    content |= {name: text.encode() for name, text in more.items()}
+    api.create_commit(
         repo_id=repository,
-        folder_path=folder,
-        allow_patterns=listed,
+        operations=[CommitOperationAdd(name, what) for name, what in content.items()],
         commit_message=f"Checkpoint {folder.name}",
     )
     return address

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping
+from pathlib import Path
 
 from accelerate import Accelerator
 
@@ -23,6 +25,18 @@ def trackers() -> list[str]:
         if importlib.util.find_spec(_MODULES[name]) is None:
             raise UserError(f"{ENVIRONMENT}: {name} is not installed; pip install {name}")
     return wanted
+
+
+def log_figures(name: str, figures: Mapping[str, float], folder: Path) -> None:
+    """Log figures of a checkpoint that was evaluated, by `<target>/<subset>`, if any tracker was asked for. `folder`: where
+    trackers that write files write them."""
+    if not trackers() or not figures:
+        return
+    accelerator = Accelerator(log_with=trackers(), project_dir=str(folder))
+    init = {"wandb": {"name": name}} if "wandb" in trackers() else {}
+    accelerator.init_trackers("xscale", config={"id": name}, init_kwargs=init)
+    accelerator.log({f"{name}/{key}": value for key, value in figures.items()}, step=0)
+    accelerator.end_training()
 
 
 def start_trackers(accelerator: Accelerator, recipe: Recipe) -> None:
