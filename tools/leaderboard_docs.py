@@ -22,7 +22,12 @@ from xscale.leaderboard.table import make_board
 from xscale.manifest import read_manifest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-FIGURES = ("xnli-1-curve-ood", "xnli-1-ood-against-id", "xnli-1-languages-1")
+# in docs/figures/: the report's plot that it is a copy of
+FIGURES = {
+    "xnli-1-curve-ood.svg": "xnli-1-curve-ood.svg",
+    "xnli-1-ood-against-id.svg": "xnli-1-ood-against-id.svg",
+    "xnli-1-languages-1.svg": "xnli-1-languages*.svg",
+}
 
 
 def blocks(manifest_path: Path) -> dict[str, str]:
@@ -30,12 +35,12 @@ def blocks(manifest_path: Path) -> dict[str, str]:
     manifest = read_manifest(manifest_path)
     results = load_results(manifest, manifest_path.parent / "results")
     panels = build_panels(results)
-    first, last = manifest.entries[0].id, manifest.entries[-1].id
+    first, last = manifest.entries[0].id, max(manifest.entries, key=lambda entry: entry.size or 0).id
     with tempfile.TemporaryDirectory() as folder:
         write_report(panels, results, Path(folder))
         (DOCS / "figures").mkdir(exist_ok=True)
-        for name in FIGURES:
-            shutil.copy(Path(folder) / "plots" / f"{name}.svg", DOCS / "figures" / f"{name}.svg")
+        for name, plot in FIGURES.items():
+            shutil.copy(min((Path(folder) / "plots").glob(plot)), DOCS / "figures" / name)
     xnli = [panel for panel in panels if panel.target == "xnli"]
     return {
         "board": render(make_board(panels, results)),

@@ -189,7 +189,7 @@ def board(
     | `table` | rows of one `target` and `table` answered the same documents; others are never compared |
     | `acc`, `acc_id`, `acc_ood`, `acc_<subset>` | accuracy; with `_rows`, `_clusters`, `_commonest_label` |
     | `gap` | ID less OOD |
-    | `delta_ood` | OOD accuracy less the baseline's; `_p`, `_p_holm` (of the question); None where `_reason` says why |
+    | `delta_ood`, `delta_<asked>` | accuracy less the baseline's; `_p`, `_p_holm` (of the question); None: see `_reason` |
     | `rank_best`, `rank_worst` | first and last rank that it can have |
     | `acc@<group>` | the breakdown that `by` asks for |
     | `status`, `why` | "ok", or why an entry has no result |
@@ -224,7 +224,8 @@ def board(
 
 
 def answer(*, draws: int = DRAWS, manifest: str | Path = MANIFEST) -> list[str]:
-    """What the results say about OOD accuracy against N, in words, a paragraph a target: what stands above the board.
+    """What the results say about the experiments' question (OOD accuracy against N, unless they ask another), in words, a
+    paragraph a target: what stands above the board.
 
     Args:
         draws: of the bootstrap behind the intervals.
@@ -312,9 +313,11 @@ def report(
         UserError: a target or language has no result, or matplotlib or jinja2 is not installed (`pip install "xscale[report]"`).
     """
     from xscale.leaderboard.report import write_report
+    from xscale.questions import question_of
 
     panels, results = _loaded(Path(manifest), targets, languages)
-    return write_report(panels, results, Path(out), draws=draws, examples=examples)
+    asked, _ = question_of(Path(manifest), [result.entry.id for result in results])
+    return write_report(panels, results, Path(out), draws=draws, examples=examples, question=asked)
 
 
 def read_predictions(id: str, *, manifest: str | Path = MANIFEST) -> list[Predictions]:

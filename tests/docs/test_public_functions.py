@@ -11,6 +11,7 @@ import pytest
 from tiny_model import call, make_head
 
 import xscale
+from xscale.journal import journal_of, write_event
 
 ROOT = Path(__file__).resolve().parents[2]
 MEANT_FOR_USE = ("add", "answer", "board", "compare", "evaluate", "read_predictions", "report", "run")
@@ -90,12 +91,23 @@ def test_the_rows_are_those_of_the_csv(workspace: Path) -> None:
     )
 
 
+def test_the_experiments_question_is_asked(workspace: Path) -> None:
+    """As on the board: an experiment that asks about ID rows has ΔID, corrected, and the answer is about these."""
+    asked = {"subset": "id", "targets": ["xcopa", "xnli"]}
+    recipes = [["first-run-0-seed1", 0], ["first-run-nli-4096-seed1", 4096]]
+    log = journal_of(workspace / "checkpoints_manifest.json")
+    write_event(log, "planned", experiment="first-run", recipes=recipes, question=asked, command="xscale run")
+    (row,) = xscale.board(["first-run-nli-4096-seed1"], targets=["xnli"], draws=500)
+    assert row["delta_id_p_holm"] is not None and row["delta_ood_p_holm"] is None
+    assert all("ID accuracy" in text for text in xscale.answer(draws=500))
+
+
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
         (lambda: xscale.board(["nobody"]), "no entry 'nobody'"),
         (lambda: xscale.board(targets=["nothing"]), "no result has the target 'nothing'"),
-        (lambda: xscale.board(subsets=["nothing"]), "no result has the subset 'nothing'"),
+        (lambda: xscale.board(subsets=["nothing"]), "the subset 'nothing'"),
         (lambda: xscale.read_predictions("nobody"), "no entry 'nobody'"),
         (lambda: xscale.evaluate(["nobody"]), "no entry 'nobody'"),
         (lambda: xscale.evaluate(limit=0), "limit: 0"),
