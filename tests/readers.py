@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from harness_tasks.subsets.user import read_subsets
 from xscale.costs import measured
 from xscale.errors import UserError
+from xscale.evaluation.answers import SETTINGS, is_current, known_answers, stored_answers
 from xscale.evaluation.predictions import SCHEMA, read_predictions, write_predictions
+from xscale.evaluation.stored import results_words
 from xscale.experiment import read_experiment
 from xscale.journal import journal_of, read_events
-from xscale.leaderboard.panels import load_results
+from xscale.leaderboard.panels import build_panels, load_results
 from xscale.manifest import Entry, Manifest, read_manifest
 from xscale.model_files import check_model_folder
+from xscale.questions import question_of
 from xscale.status import status_lines
 from xscale.training.units import checkpoint_record, linked_units
 from xscale.workspace import Workspace
@@ -100,6 +103,10 @@ def _log(folder: Path, content: Any) -> Any:
     _write(journal_of(workspace.manifest), lines)
     read_events(journal_of(workspace.manifest))
     measured(workspace, "b")
+    question_of(workspace.manifest, ["a"])
+    _write(workspace.checkpoints / "a" / "recipe.json", b"{}")
+    if not (workspace.results / "a").exists():
+        write_good_predictions(folder / "log")
     return status_lines(workspace, "")
 
 
@@ -148,8 +155,14 @@ def _description(folder: Path, content: Any) -> Any:
         return _predictions(folder, content)
     path = write_good_predictions(folder, content)
     assert pq.read_metadata(path).num_rows == 1
-    manifest = Manifest(entries=[Entry(id="a", model="hf", model_args={"pretrained": "x/y"})])
-    return load_results(manifest, folder / "results")
+    entry = Entry(id="a", model="hf", model_args={"pretrained": "x/y"})
+    results_words(path.parent, entry)
+    key = SHAPES["description"] | {name: None for name in SETTINGS}
+    known_answers(stored_answers(path.parent, key), key, "xnli")
+    is_current(path.parent, key)
+    results = load_results(Manifest(entries=[entry]), folder / "results")
+    build_panels(results)
+    return results
 
 
 SHAPES: dict[str, Any] = {
@@ -175,7 +188,8 @@ SHAPES: dict[str, Any] = {
         ]
     },
     "log": [
-        {"event": "planned", "experiment": "e", "recipes": [["a", 0], ["b", 8]], "command": "xscale run e"},
+        {"event": "planned", "experiment": "e", "recipes": [["a", 0], ["b", 8]], "command": "xscale run e", "data": "bundled",
+         "asks": {"xnli": [["de"], 3], "xcopa": [["et", "it"], None]}, "question": {"subset": "ood", "targets": ["xnli"]}},
         {"event": "started", "kind": "train", "id": "a", "part": "encoder", "unit": "0" * 64},
         {"event": "progress", "what": "train a: xnli", "done": 1, "total": 2},
         {"event": "done", "kind": "train", "id": "a", "seconds": 1.5},

@@ -37,7 +37,7 @@ from xscale.errors import UserError
 from xscale.evaluation.batches import Document, Section
 from xscale.evaluation.kept import AHEAD, PARTIAL, Kept
 from xscale.evaluation.models import build_model, data_stamp, load_tasks
-from xscale.evaluation.plausible import implausible
+from xscale.evaluation.plausible import is_plausible
 from xscale.evaluation.predictions import (
     PREDICTIONS,
     SCHEMA,
@@ -180,7 +180,7 @@ def stored_answers(folder: Path, key: Mapping[str, Any]) -> list[Stored]:
             stored = read_predictions(path)
             info = completed(stored.info, results_of(path))
             same = all(info.get(name) == key[name] for name in SETTINGS if key[name] is not None)
-            if same and not implausible(stored):
+            if same and is_plausible(stored):
                 found.append(Stored(path, stored, info))
     return found
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from harness_tasks.subsets.membership import known_labels
 from harness_tasks.targets import Target, targets
@@ -35,6 +37,35 @@ def of_one_answer(stored: Predictions) -> list[str]:
         and (here := names == name).any()
         and share_of_one_answer(answers[here]) >= ONE_ANSWER
     ]
+
+
+class Description(BaseModel):
+    """What the description of predictions says of their documents, by target."""
+
+    model_config = ConfigDict(strict=True)
+
+    source: str
+    fingerprints: dict[str, dict[str, str]]
+    anchors: dict[str, str]
+    task_versions: dict[str, Any]
+    limit: dict[str, int | None]
+
+    @model_validator(mode="after")
+    def _of_the_same_targets(self) -> Description:
+        if not all(
+            self.fingerprints.keys() <= part.keys() for part in (self.anchors, self.task_versions, self.limit)
+        ):
+            raise ValueError("parts of other targets")
+        return self
+
+
+def is_plausible(stored: Predictions) -> bool:
+    """Whether nothing speaks against the answers; a description that is not as xscale writes it does."""
+    try:
+        Description.model_validate(stored.info)
+        return not implausible(stored)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        return False
 
 
 def implausible(stored: Predictions) -> list[str]:
