@@ -173,8 +173,6 @@ def test_runs_on_one_folder_share_training_and_evaluation(
     begun = [(e["id"], e["part"]) for e in events if e["event"] == "started" and e["kind"] == "train"]
     assert len(begun) == len(set(begun)) == 5
     assert predictions(tmp_path) == predictions(finished)
-    evaluated = [e["id"] for e in events if e["event"] == "done" and e["kind"] == "evaluate"]
-    assert sorted(evaluated) == IDS
     assert unlinked_units(tmp_path / "checkpoints") == []
     assert not (tmp_path / "results" / ".runs").exists()
 
