@@ -273,6 +273,14 @@ def have_own_rows(target: str, languages: Sequence[str]) -> bool:
     )
 
 
+def _limit_of(limits: Any, target: str) -> int | None:
+    """A description's limit for a target. Raises ValueError where it is no number."""
+    limit = limits.get(target) if isinstance(limits, dict) else limits
+    if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0):
+        return limit
+    raise ValueError(f"{target}: its description has no usable limit")
+
+
 def clusters_of(target: str, rows: Sequence[int]) -> npt.NDArray[np.int32]:
     """Clusters of English rows as the target's record numbers them; of an unknown target each row is its own."""
     known = targets()
@@ -325,7 +333,7 @@ def _matrices(
         )
         share = float(above.sum() / below.sum()) if below.sum() else float("nan")
         figures[language] = share, float(right.mean()), len(part)
-    limits, fingerprints = info.get("limit") or {}, (info.get("fingerprints") or {}).get(target) or {}
+    limits, fingerprints = info.get("limit"), (info.get("fingerprints") or {}).get(target) or {}
 
     def matrix(values: Any, absent: int = 0) -> Any:
         if not own:
@@ -353,7 +361,7 @@ def _matrices(
         source=str(info.get("source") or "unknown"),
         anchor=str((info.get("anchors") or {}).get(target) or "unknown"),
         version=str((info.get("task_versions") or {}).get(target) or "unknown"),
-        limit=limits.get(target) if isinstance(limits, dict) else limits,
+        limit=_limit_of(limits, target),
         fingerprints={language: str(fingerprints.get(language, "")) for language in present},
         note=note,
         clusters=matrix(more["cluster"], absent=-1).astype(np.int32)
