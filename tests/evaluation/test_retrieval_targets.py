@@ -18,11 +18,13 @@ from harness_tasks.sources import read_rows
 from harness_tasks.targets import get_target
 from tests.tiny_model import call
 from tests.training.tiny import make_base
+from xscale.cli.power import own_clusters, power
 from xscale.evaluation.answers import View, evaluate_entry, sections
 from xscale.evaluation.encoder_lm import EncoderLM
 from xscale.evaluation.kept import Kept
 from xscale.evaluation.language_models import generated_answers
 from xscale.evaluation.predictions import read_predictions
+from xscale.experiment import read_experiment
 from xscale.heads.retrieval import best_threshold, layer_of, mined_pairs, nearest, unit
 from xscale.leaderboard.xtreme import xtreme_columns
 from xscale.manifest import read_manifest
@@ -425,3 +427,14 @@ def test_fetching_asks_the_hub_for_what_it_has():
     ]
     assert chosen_splits(target_names=["bucc"]) == []
     assert not any(split.dataset.startswith("bucc") for split in chosen_splits())
+
+
+def test_what_an_experiment_could_find_counts_each_language_by_itself(mirror, tmp_path):
+    assert own_clusters("tatoeba", ("jv", "sw"), None, str(mirror)) == int(4 / (1 / 40 + 1 / 23))
+    assert own_clusters("tatoeba", ("jv", "sw"), 10, str(mirror)) == 10
+    assert own_clusters("tatoeba", ("jv", "de"), None, str(mirror)) is None
+    path = tmp_path / "ret.yaml"
+    path.write_text(EXPERIMENT.format(data=mirror, base="embedded:multilingual-e5-small"), encoding="utf-8")
+    experiment = read_experiment(path).model_copy(update={"evaluation": {}})
+    lines = power(experiment, str(mirror), tmp_path / "manifest.json")
+    assert "tatoeba: nothing can be said before its rows are here" in lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
     from harness_tasks.sources import DataError
     from harness_tasks.subsets import load_membership
     from harness_tasks.subsets.membership import shipped
+    from harness_tasks.targets import get_target
     from xscale import pipeline
     from xscale.experiment import plan
     from xscale.leaderboard.panels import clusters_of
@@ -26,9 +28,17 @@ def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
 
     source = pipeline.experiment_source(experiment, data)
     question = experiment.question
-    counts = {}
+    counts: dict[str, int] = {}
+    absent = []
     for target, (languages, limit) in pipeline.selection(experiment).items():
         if question.targets is not None and target not in question.targets:
+            continue
+        if get_target(target).place(languages[0]).rows.kind == "own":
+            known = own_clusters(target, languages, limit, source)
+            if known is None:
+                absent.append(f"{target}: nothing can be said before its rows are here")
+            else:
+                counts[target] = known
             continue
         total = int(shipped(target)["test"]["rows"])
         anchor, where = str(shipped(target)["test"]["anchor"]), "hub"
@@ -43,14 +53,31 @@ def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
         whole = len(np.unique(clusters_of(target, rows.tolist())))
         counts[target] = whole if limit is None else max(1, min(whole, round(whole * limit / total)))
     sized = {(recipe.arm, recipe.size) for recipe in plan(experiment, source) if recipe.size}
-    comparisons = len(sized) * len(counts)
-    return power_lines(
-        counts,
-        len(experiment.seeds),
-        comparisons,
-        question.subset.upper(),
-        _measured(manifest, question.subset),
-    )
+    comparisons = len(sized) * (len(counts) + len(absent))
+    measured = _measured(manifest, question.subset)
+    found = power_lines(counts, len(experiment.seeds), comparisons, question.subset.upper(), measured)
+    return [*found, *absent]
+
+
+def own_clusters(target: str, languages: Sequence[str], limit: int | None, source: str) -> int | None:
+    """Of L languages with n_l clusters of their own, L² / Σ 1/n_l: as many give a mean over one language the same variance.
+
+    None where a language's rows are not here.
+    """
+    from harness_tasks.sources import DataError
+    from harness_tasks.targets import get_target
+    from harness_tasks.targets.reading import read_target
+
+    field = get_target(target).text_fields[0]
+    counts = []
+    for language in languages:
+        try:
+            texts = [row[field] for row in read_target(target, language, "test", source)]
+        except DataError:
+            return None
+        whole = len(set(texts))
+        counts.append(whole if limit is None else max(1, min(whole, round(whole * limit / len(texts)))))
+    return int(len(counts) ** 2 / sum(1 / count for count in counts))
 
 
 def _measured(manifest: Path, subset: str) -> dict[str, tuple[float, float]]:
