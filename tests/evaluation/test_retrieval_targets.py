@@ -431,7 +431,7 @@ def test_fetching_asks_the_hub_for_what_it_has():
 
 def test_what_an_experiment_could_find_counts_each_language_by_itself(mirror, tmp_path):
     assert own_clusters("tatoeba", ("jv", "sw"), None, str(mirror)) == int(4 / (1 / 40 + 1 / 23))
-    assert own_clusters("tatoeba", ("jv", "sw"), 10, str(mirror)) == 10
+    assert own_clusters("tatoeba", ("jv", "sw"), 10, str(mirror)) == 20  # a mean over two is twice as sure
     assert own_clusters("tatoeba", ("jv", "de"), None, str(mirror)) is None
     path = tmp_path / "ret.yaml"
     path.write_text(EXPERIMENT.format(data=mirror, base="embedded:multilingual-e5-small"), encoding="utf-8")
