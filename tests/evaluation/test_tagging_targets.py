@@ -16,9 +16,10 @@ from harness_tasks.tagging import NER_TAGS, UD_TAGS
 from tests.tiny_model import call
 from tests.training.tiny import make_base
 from xscale.capabilities import targets_in
+from xscale.evaluation.answers import evaluate_entry
 from xscale.evaluation.batches import Section
 from xscale.evaluation.encoder_lm import EncoderLM
-from xscale.evaluation.predictions import read_predictions
+from xscale.evaluation.predictions import prediction_files, read_predictions
 from xscale.heads import HEADS
 from xscale.leaderboard.panels import build_panels, load_results
 from xscale.manifest import read_manifest
@@ -42,7 +43,7 @@ training:
   udpos: {{epochs: 12, learning_rate: 0.003, batch_size: 8, max_length: 12, freeze: nothing, dropout: 0.0}}
   panx: {{epochs: 12, learning_rate: 0.003, batch_size: 8, max_length: 12, freeze: nothing, dropout: 0.0}}
 evaluation:
-  udpos: {{languages: [en, vi, yo]}}
+  udpos: {{languages: [yo, vi, en]}}
   panx: {{languages: [en, ja]}}
 """
 WORDS = {
@@ -228,6 +229,24 @@ def test_the_board_takes_the_mean_over_languages_of_all_their_rows(done):
     assert code == 0 and "means over languages" in out, err
     code, out, err = call("check", "--manifest", done / "manifest.json")
     assert code == 0, (out, err)
+
+
+def test_what_was_asked_for_in_another_order_or_number_is_the_same_data(done, mirror, tmp_path):
+    """Rows of languages have nothing to do with each other; answers grow by languages all the same, in one file."""
+    entry = next(e for e in read_manifest(done / "manifest.json").entries if e.id == "tags-16-seed1")
+    for codes in (("vi",), ("en", "vi"), ("yo", "en")):
+        evaluate_entry(entry, {"udpos": (codes, None)}, str(mirror), done / "manifest.json", tmp_path)
+    (path,) = prediction_files(tmp_path / entry.id)
+    stored = read_predictions(path)
+    assert set(stored.table.column("language").to_pylist()) == {"en", "vi", "yo"}
+    for one in stored.table.to_pylist():
+        assert one == stored_rows(done, "udpos", one["language"])[one["row"]]
+    results = [
+        load_results(read_manifest(done / "manifest.json"), folder) for folder in (done / "results", tmp_path)
+    ]
+    both = [result for found in results for result in found if result.entry.id == entry.id]
+    (panel,) = [panel for panel in build_panels(both, targets=["udpos"]) if panel.target == "udpos"]
+    assert len(panel.entries) == 2 and not (panel.predictions[0] != panel.predictions[1]).any()
 
 
 def test_a_head_with_other_tags_is_refused(done, tmp_path):

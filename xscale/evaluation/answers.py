@@ -110,11 +110,7 @@ def result_key(entry: Entry, selection: Selection, source: str, manifest: Path) 
             for target, by_language in records.items()
         },
         "anchors": {
-            # that of English rows; rows that translate none have one of their own, and no subsets
-            target: min(
-                (record["data_anchor"] for record in by_language.values()),
-                key=lambda anchor: anchor.startswith(OWN),
-            )
+            target: _anchor(target, [record["data_anchor"] for record in by_language.values()])
             for target, by_language in records.items()
         },
         "limit": {
@@ -126,6 +122,15 @@ def result_key(entry: Entry, selection: Selection, source: str, manifest: Path) 
         "lm_eval": version("lm_eval"),
     }
     return dict(json.loads(json.dumps(key)))
+
+
+def _anchor(target: str, anchors: Sequence[str]) -> str:
+    """That of English rows, whatever languages are asked for and in which order. Rows that translate none have one of their
+    own, and no subsets; where all of a target's rows are such, fingerprints alone say which they are."""
+    spec = get_target(target)
+    if spec.place(spec.pivot_language).rows.kind == "own":
+        return OWN + target
+    return next((anchor for anchor in anchors if not anchor.startswith(OWN)), min(anchors))
 
 
 def _files(entry: Entry, manifest: Path) -> dict[str, str]:
