@@ -144,7 +144,7 @@ def is_a_name(text: str) -> bool:
     command = typer.main.get_command(app).commands.get(words[1])
     if command is None:  # an option, or no command at all, which running it will show
         return False
-    return words[1] in ("lm-eval", "add") or any(parameter.required for parameter in command.params)
+    return words[1] in ("lm-eval", "add", "export") or any(parameter.required for parameter in command.params)
 
 
 def once(found: list[tuple[Path, Command]]) -> list[tuple[Path, Command]]:
@@ -198,7 +198,9 @@ def test_what_is_not_executed_is_parsed(page: str, text: str) -> None:
 
 
 @pytest.fixture
-def furnished(workspace: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def furnished(
+    workspace: Path, first_run: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The workspace with all that the pages' commands name: experiments, checkpoints of other people, a language model, files
     with subsets and targets as the pages show them."""
     monkeypatch.setenv("XSCALE_CACHE", str(tmp_path / "cache"))
@@ -233,6 +235,7 @@ def furnished(workspace: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump({"name": path.stem, **experiment, **kind}), encoding="utf-8")
     (workspace / "mirror").symlink_to(mirror)
+    shutil.copytree(first_run, tmp_path / "theirs")
     for page, mark, name in (
         ("subsets.md", "universal", "quantifiers.yaml"),
         ("languages.md", "code: kmr", "mine.yaml"),
