@@ -18,6 +18,7 @@ from xscale.evaluation.answers import Selection
 from xscale.evaluation.predictions import PREDICTIONS
 from xscale.experiment import Recipe, encoder_key, head_key
 from xscale.journal import journal_of, read_events
+from xscale.progress import say
 from xscale.workspace import Workspace
 
 
@@ -125,10 +126,17 @@ def _rows_here(target: str, language: str, source: str) -> int:
     place = get_target(target).places[language]
     try:
         if source != "hub":  # the hub would have to be asked for all of it
-            return len(read_rows(place.dataset, place.config, place.test, source))
+            rows = read_rows(place.dataset, place.config, place.test, source)
+            field, beginning = place.only or ("", "")
+            return sum(str(row.get(field) or "").startswith(beginning) for row in rows)
     except DataError:
         pass
-    return int(shipped(target)["test"]["rows"])
+    known = int(dict(place.size).get("test") or shipped(target)["test"]["rows"])
+    if not known:
+        say(
+            f"{target} in {language}: how many rows there are is not known without the data; they are not counted"
+        )
+    return known
 
 
 def cost_lines(

@@ -315,3 +315,44 @@ def test_a_wrong_row_is_named(mirror, tmp_path):
     (place / "validation.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(UserError, match="row 1: the context has .* at answer_start 1, not 'Oslo'"):
         build_documents("tydiqa", "ko", "test", Options(data=str(tmp_path)))
+
+
+def test_every_view_of_results_takes_figures_that_are_no_accuracy(done):
+    """Board, arms, breakdown, comparison, report, costs and power, on one workspace."""
+    where = ("--manifest", done / "manifest.json")
+    both = "spans-0-seed1", "spans-16-seed1"
+    f1 = {
+        name: np.mean(
+            [
+                np.mean(
+                    [
+                        row["numerator"]
+                        for (code, _), row in stored_rows(done, name).items()
+                        if code == language
+                    ]
+                )
+                for language in ("en", "fi")
+            ]
+        )
+        for name in both
+    }
+    code, out, err = call("board", *where, "--format", "json")
+    assert code == 0, err
+    (table,) = json.loads(out)["tables"]
+    assert {row["id"]: row["acc"]["all"]["value"] for row in table["rows"]} == pytest.approx(f1, abs=1e-6)
+    for command in (
+        ("board", "--arms", *where),
+        ("compare", *both, *where),
+        ("report", *where, "--out", done / "page"),
+        ("status", *where),
+    ):
+        code, out, err = call(*command)
+        assert code == 0, (command, out, err)
+    (page,) = (done / "page").rglob("*.html")
+    assert "TyDiQA-GoldP (F1)" in page.read_text(encoding="utf-8")
+    code, out, err = call("plan", "--power", done / "spans.yaml")
+    assert code == 0 and "points of F1 is found" in out, (out, err)
+    assert "11 clusters" in out, out  # 7 passages of English, 5 of Finnish: 4 / (1/7 + 1/5)
+    known = ("--examples-per-second", 1, "--documents-per-second", 1, "--checkpoint-gib", 1)
+    code, out, err = call("plan", "--cost", done / "spans.yaml", *known)
+    assert code == 0 and "2 x 23 documents" in out, (out, err)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from scipy import stats
 
+from harness_tasks.targets import targets
 from xscale.leaderboard import statistics as st
 
 POWER = 0.8
@@ -58,9 +59,13 @@ def power_lines(
     for target, count in clusters.items():
         cluster_sd, seed_sd = measured.get(target, (CLUSTER_SD, SEED_SD))
         least = planned(count, seeds, comparisons, cluster_sd, seed_sd)
+        spec = targets().get(target)
+        measure = f"{subset} accuracy"
+        if spec is not None and not spec.has_choices:  # no subsets
+            measure = {"f1": "F1"}.get(spec.metrics[0], "accuracy")
         origin = "measured here" if target in measured else "assumed"
         lines.append(
-            f"{target}: a change of {100 * least:.1f} points of {subset} accuracy is found four times in five "
+            f"{target}: a change of {100 * least:.1f} points of {measure} is found four times in five "
             f"({count:,} clusters of test rows, {seeds} seed{'s' * (seeds > 1)}, {comparisons} comparisons; {origin}: "
             f"{100 * cluster_sd:.0f} points a cluster, {100 * seed_sd:.1f} a training run)"
         )
