@@ -166,7 +166,7 @@ def test_runs_on_one_folder_share_training_and_evaluation(
         )
         for _ in range(count)
     ]
-    outputs = [process.communicate(timeout=240) for process in runs]
+    outputs = [process.communicate(timeout=150 * count) for process in runs]
     assert [process.returncode for process in runs] == [0] * count, outputs
     assert [output for output, _ in outputs] == [(finished / "printed").read_text()] * count
     events = read_events(journal_of(manifest))
