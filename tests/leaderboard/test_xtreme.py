@@ -93,11 +93,17 @@ def test_seeds_are_one_row_and_a_seed_that_lacks_a_task_is_named() -> None:
     entries = ladder((0, 512), seeds=(1, 2))
     results = [Result(made, "ok", scores=every(0.5 + 0.1 * (made.seed or 0))) for made in entries]
     base, more = xtreme.xtreme_rows(results)
+    assert base.name == "no intermediate task" and more.name == "snli"
     assert base.seeds == (1, 2) and more.size == 512
     assert base.cells["NER"].score == pytest.approx(0.65)
     results[1] = replace(results[1], scores={k: v for k, v in results[1].scores.items() if k != "t3"})
     more = xtreme.xtreme_rows(results)[1]
     assert f"NER: not of {entries[1].id}" in more.note and math.isnan(more.average)
+    lacking = [
+        Result(made, "ok", scores={k: v for k, v in every(0.5).items() if k != "t8"}) for made in entries
+    ]
+    text = " ".join(xtreme.render_xtreme(xtreme.xtreme_rows(lacking)).split())
+    assert "no intermediate task, N 0, snli, N 512: no Tatoeba" in text
 
 
 def test_figures_are_of_all_rows_of_each_language() -> None:

@@ -144,7 +144,7 @@ def _row(group: Sequence[Result]) -> Row | None:
         return None
     first = group[0].entry
     name = (
-        first.arm or "+".join(first.intermediate) or ("no intermediate task" if first.size == 0 else first.id)
+        "no intermediate task" if first.size == 0 else first.arm or "+".join(first.intermediate) or first.id
     )
     seeds = tuple(one.entry.seed for one in group if one.entry.seed is not None)
     return _with_means(
@@ -255,7 +255,10 @@ def render_xtreme(
     for part in _parts(heads, [*lines, *foot], narrow):
         taken = [[[row[index] for index in part] for row in rows] for rows in (lines, foot)]
         blocks.append(grid([heads[index] for index in part], taken[0], taken[1], format))
-    details += [f"{_label(row)}: {row.note}" for row in run if row.note]
+    noted: dict[str, list[str]] = {}
+    for row in run:
+        noted.setdefault(row.note, []).append(_label(row))
+    details += [f"{', '.join(labels)}: {note}" for note, labels in noted.items() if note]
     sources = dict.fromkeys((row.source, row.note) for row in published)
     for source, note in sources:
         names = ", ".join(row.name for row in published if (row.source, row.note) == (source, note))
