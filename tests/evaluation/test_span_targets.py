@@ -1,21 +1,24 @@
 """Targets without choices from end to end: a span head is trained, scored and stored, by xscale and by stock lm_eval."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForQuestionAnswering, AutoTokenizer
 
 from harness_tasks.errors import UserError
 from harness_tasks.lm_eval_task import Answer, process_results
 from harness_tasks.rows import Options, build_documents
-from harness_tasks.targets import get_target
+from harness_tasks.targets import get_target, targets
 from tests import squad_reference as squad_metrics
 from tests.tiny_model import call
 from tests.training.tiny import make_base
+from xscale.capabilities import targets_in
+from xscale.evaluation import language_models
 from xscale.evaluation.answers import View, evaluate_entry, sections
 from xscale.evaluation.encoder_lm import EncoderLM
 from xscale.evaluation.kept import Kept
@@ -356,3 +359,45 @@ def test_every_view_of_results_takes_figures_that_are_no_accuracy(done):
     known = ("--examples-per-second", 1, "--documents-per-second", 1, "--checkpoint-gib", 1)
     code, out, err = call("plan", "--cost", done / "spans.yaml", *known)
     assert code == 0 and "2 x 23 documents" in out, (out, err)
+
+
+def test_a_plain_question_answering_checkpoint_has_a_head_for_every_span_target(done, mirror, tmp_path):
+    shutil.copytree(done / "checkpoints/spans-16-seed1/tydiqa", tmp_path / "plain")
+    assert set(targets_in(tmp_path / "plain")) == {
+        name for name, spec in targets().items() if spec.head == "span"
+    }
+    entry = Entry(id="plain", model="xscale", model_args={"pretrained": str(tmp_path / "plain")})
+    evaluate_entry(entry, {"tydiqa": (("fi",), None)}, str(mirror), tmp_path / "manifest.json", tmp_path)
+    whole = stored_rows(done)
+    for row_ in read_predictions(tmp_path / "plain/predictions.parquet").table.to_pylist():
+        assert row_ == whole["fi", row_["row"]]
+
+
+def test_what_a_causal_language_model_writes_is_scored(causal_lm, mirror, tmp_path, monkeypatch):
+    """lm_eval's hf, greedily and up to the end of the line, against transformers' own loop."""
+    seen = {}
+    spec = get_target("tydiqa")
+
+    def score(document, text):
+        seen[document["row"]] = text
+        return spec.score(document, text)
+
+    monkeypatch.setattr(language_models, "get_target", lambda name: replace(spec, score=score))
+    arguments = {"pretrained": str(causal_lm), "device": "cpu", "dtype": "float32", "max_length": 120}
+    entry = Entry(id="lm", model="hf", model_args=arguments)
+    evaluate_entry(entry, {"tydiqa": (("fi",), 4)}, str(mirror), tmp_path / "manifest.json", tmp_path)
+    table = read_predictions(tmp_path / "lm/predictions.parquet").table.to_pylist()
+    assert len(table) == len(seen) == 4 and all(row_["logprobs"] == [] for row_ in table)
+    model = AutoModelForCausalLM.from_pretrained(causal_lm, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(causal_lm)
+    for document in build_documents("tydiqa", "fi", "test", Options(data=str(mirror)))[:4]:
+        ids = tokenizer(get_target("tydiqa").context(document, get_target("tydiqa").words("fi")))["input_ids"]
+        ids = ids[-(120 - 64) :]  # room for 64 tokens
+        first = len(ids)
+        for _ in range(64):
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == tokenizer.eos_token_id:
+                break
+        written = tokenizer.decode(ids[first:], skip_special_tokens=True).split("\n")[0]
+        assert seen[document["row"]] == written
