@@ -178,6 +178,11 @@ class ParallelTask(ConfigurableTask):
         which rows, ``--samples``) is added to the one part of the key that can be given.
         """
         self._in_turns = bool(kwargs.get("apply_chat_template"))
+        if self.config.num_fewshot and self.config.fewshot_split is None:  # lm_eval would take test rows
+            raise UserError(
+                f"{self.task_name}: {get_target(self.target).title} has no validation rows in {self.language!r} to take "
+                "few-shot examples from; leave --num_fewshot out"
+            )
         docs = self.eval_docs
         chosen = [docs[i] for i in samples if i < len(docs)] if samples else docs[: limit or None]
         present = {name for doc in chosen for name in doc["subsets"]}

@@ -300,6 +300,12 @@ def test_no_answer_only_of_models_that_were_trained_with_questions_without_one(n
     assert span.decode(rows, inputs, [document], SimpleNamespace(xscale_no_answer=True)) == [without]
 
 
+def test_few_shot_examples_are_never_test_rows(mirror, tmp_path):
+    with pytest.raises(UserError, match=r"^xtreme_tydiqa_fi: TyDiQA-GoldP has no validation rows in 'fi'"):
+        section = sections("tydiqa", View(("fi",), None), str(mirror), {}, {"num_fewshot": 2})["fi"]
+        generated_answers(Parrot(), "tydiqa", [section], Kept(tmp_path, "k"), {"num_fewshot": 2})
+
+
 def test_what_is_not_asked_for_is_not_evaluated(mirror):
     """A target without choices is for entries that name it."""
     assert default_selection(str(mirror)) == {}
