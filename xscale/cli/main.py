@@ -331,7 +331,7 @@ def list_entries(
 
         heads, lines, source = language_lines(target, data)
         tell(tabulate(lines, headers=heads, disable_numparse=True))
-        tell(f"{len(lines)} languages; source: {source}")
+        tell(f"{len(lines)} languages; source: {source}; unconfirmed: what nobody could look up")
         return
     from xscale.evaluation.stored import results_words
     from xscale.leaderboard.render import fitted, grid, visible
