@@ -20,6 +20,7 @@ from harness_tasks.sources import DataError
 from harness_tasks.subsets import load_membership
 from harness_tasks.targets import get_target
 from harness_tasks.tasks import task_name
+from xscale.capabilities import verified
 from xscale.errors import UserError
 from xscale.evaluation.answers import PARTIAL, SETTINGS, Selection, completed, result_key, results_of
 from xscale.evaluation.models import build_model, load_tasks
@@ -52,6 +53,8 @@ def check_workspace(workspace: Workspace, *, fix: bool = False, deep: bool = Fal
         entry, defects = _checkpoint_defects(listed, workspace)
         findings += defects
         results = workspace.results / entry.id
+        if not defects and not results.exists():
+            findings += _never_evaluable(entry, workspace)
         if not results.exists() or _is_under_way(results):
             continue
         in_result = result_defects(entry, results, workspace.manifest)
@@ -112,6 +115,17 @@ def _is_under_way(results: Path) -> bool:
     if stopped:
         say(f"{results.name}: its evaluation was stopped; `xscale eval {results.name}` goes on")
     return stopped
+
+
+def _never_evaluable(entry: Entry, workspace: Workspace) -> list[str]:
+    """Why an entry without results could never have any, as far as its files tell."""
+    if is_dropped(workspace.checkpoints / entry.id):
+        return []
+    try:
+        verified(entry, workspace.manifest)
+    except UserError as error:
+        return [f"{entry.id}: cannot be evaluated: {error}"]
+    return []
 
 
 def _checkpoint_defects(entry: Entry, workspace: Workspace) -> tuple[Entry, list[str]]:

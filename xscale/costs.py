@@ -140,17 +140,23 @@ def _rows_here(target: str, language: str, source: str) -> int:
 
 
 def cost_lines(
-    recipes: Sequence[Recipe], chosen: Selection, throughput: Throughput, source: str, at_once: int = 1
+    recipes: Sequence[Recipe],
+    chosen: Selection,
+    throughput: Throughput,
+    source: str,
+    at_once: int = 1,
+    measure: str = "xscale run EXPERIMENT --size 0",
 ) -> list[str]:
-    """The estimate, one line a step of the work; raises `UserError` when a throughput is unknown."""
+    """The estimate, one line a step of the work; raises `UserError` when a throughput is unknown, and names the command that
+    would `measure` it."""
     for value, option in (
         (throughput.examples, "--examples-per-second"),
         (throughput.documents, "--documents-per-second"),
     ):
         if not value:
             raise UserError(
-                f"no throughput was measured here for base {recipes[0].base!r}; give {option}, or run a small "
-                "experiment with that base on that device first"
+                f"no throughput was measured here for base {recipes[0].base!r}; give {option}, or measure it with a part of the "
+                f"work, which is kept: {measure}"
             )
     assert throughput.examples and throughput.documents
     jobs, examples = len(recipes), training_examples(recipes)

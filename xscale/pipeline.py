@@ -237,6 +237,11 @@ def _write_failure(journal: Path, kind: str, name: str, error: BaseException) ->
     trace = None
     if not isinstance(error, UserError):
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(
+        error, KeyboardInterrupt | SystemExit
+    ):  # Ctrl-C, or a scheduler: nothing is wrong with the work
+        write_event(journal, "stopped", kind=kind, id=name)
+        return
     fields = {"kind": kind, "id": name, "problem": last_line(error), "traceback": trace, "group": _group()}
     write_event(journal, "failed", **fields)
 

@@ -21,7 +21,8 @@ from xscale.locks import is_taken
 from xscale.manifest import Entry, read_manifest_or_empty
 from xscale.workspace import Workspace
 
-STATES = ("done", "running", "failed", "left")
+STATES = ("done", "running", "failed", "interrupted", "left")
+_STOPPED = ("KeyboardInterrupt", "SystemExit")  # how logs of xscale 0.1 have it
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,21 @@ def jobs(workspace: Workspace) -> list[Job]:
     events = read_events(journal_of(workspace.manifest))
     planned: dict[str, Mapping[str, Any]] = {}
     failed: dict[tuple[str, str], str] = {}
+    stopped: set[tuple[str, str]] = set()
     progress: dict[tuple[str, str], float] = {}
     units: dict[tuple[str, str], str] = {}  # that was begun last
     for event in events:
         key = (str(event.get("kind")), str(event.get("id")))
         if event["event"] == "planned":
             planned[str(event.get("experiment"))] = event
+        elif event["event"] == "stopped" or str(event.get("problem")).startswith(_STOPPED):
+            stopped.add(key)
         elif event["event"] == "failed":
             failed[key] = str(event.get("problem"))
         elif event["event"] in ("started", "done", "put off"):
             failed.pop(key, None)
             progress.pop(key, None)
+            stopped.discard(key)
             if event.get("unit"):
                 units[key] = str(event["unit"])
         elif event["event"] == "progress" and event.get("total"):
@@ -74,7 +79,8 @@ def jobs(workspace: Workspace) -> list[Job]:
             ):
                 key = (kind, identifier)
                 running = not done and is_taken(lock)
-                state = "done" if done else "running" if running else "failed" if key in failed else "left"
+                ended = "failed" if key in failed else "interrupted" if key in stopped else "left"
+                state = "done" if done else "running" if running else ended
                 found.append(
                     Job(
                         experiment,
@@ -138,10 +144,50 @@ def seconds_left(found: Sequence[Job], workspace: Workspace) -> float | None:
     return total
 
 
+def other_evaluations(workspace: Workspace) -> list[Job]:
+    """Evaluations of entries that no experiment here planned: those that are under way, failed or were stopped."""
+    ours = {job.id for job in jobs(workspace)}
+    known = _entries(workspace)
+    last: dict[str, Mapping[str, Any]] = {}
+    progress: dict[str, float] = {}
+    for event in read_events(journal_of(workspace.manifest)):
+        name = str(event.get("id"))
+        if event.get("kind") == "evaluate":
+            last[name] = event
+            progress.pop(name, None)
+        elif event["event"] == "progress" and event.get("total"):
+            kind, _, rest = str(event.get("what")).partition(" ")
+            if kind == "evaluate":
+                progress[rest.partition(":")[0]] = event["done"] / event["total"]
+    found = []
+    for name, event in last.items():
+        if name in ours or name not in known or event["event"] == "done":
+            continue
+        running = is_taken(workspace.results / f".{name}.lock")
+        state = "running" if running else "failed" if event["event"] == "failed" else "interrupted"
+        problem = str(event.get("problem")) if state == "failed" else None
+        found.append(Job("", "evaluate", name, 0, state, progress.get(name) if running else None, problem))
+    return found
+
+
+def _time_left(found: Sequence[Job], workspace: Workspace) -> str:
+    """The time left in words: of all kinds of work, or of those of which a job is done."""
+    left = seconds_left(found, workspace)
+    if left is not None:
+        return _duration(left)
+    parts = []
+    for kind in dict.fromkeys(job.kind for job in found if job.state != "done"):
+        seconds = seconds_left([job for job in found if job.kind == kind], workspace)
+        parts.append(
+            f"{kind} " + ("unknown before a first one is done" if seconds is None else _duration(seconds))
+        )
+    return ", ".join(parts)
+
+
 def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
     """The report of `xscale status`; `manifest_option` is repeated in the command that goes on."""
-    found = jobs(workspace)
-    if not found:
+    found, others = jobs(workspace), other_evaluations(workspace)
+    if not found and not others:
         return [f"no run is known here (no {journal_of(workspace.manifest)}); `xscale run` starts one"]
     lines = []
     for experiment in dict.fromkeys(job.experiment for job in found):
@@ -153,18 +199,23 @@ def status_lines(workspace: Workspace, manifest_option: str) -> list[str]:
                 share = "" if job.progress is None else f" {job.progress:.0%}"
                 lines.append(f"  running: {job.kind} {job.id}{share}")
         for job in mine:
+            if job.state == "interrupted":
+                lines.append(f"  interrupted: {job.kind} {job.id}")
             if job.state == "failed":
                 lines.append(f"  failed: {job.kind} {job.id}: {job.problem}")
         for identifier in dict.fromkeys(job.id for job in mine if job.kind == "train"):
             for target, why in _collapsed(workspace, identifier).items():
                 lines.append(f"  collapsed: {identifier}: {target} {why}; see its README.md")
         if counts["done"] < len(mine):
-            left = seconds_left(mine, workspace)
-            about = "unknown before a first job is done" if left is None else _duration(left)
-            lines.append(f"  time left, one job at a time: {about}")
+            lines.append(f"  time left, one job at a time: {_time_left(mine, workspace)}")
             if not counts["running"]:
                 command = _command_of(experiment, workspace) or f"xscale run {experiment}{manifest_option}"
                 lines.append(f"  nothing is running; this does just what is not done: {command}")
+    for job in others:
+        share = "" if job.progress is None else f" {job.progress:.0%}"
+        more = f": {job.problem}" if job.problem else ""
+        more += f"; this goes on: xscale eval {job.id}{manifest_option}" if job.state != "running" else ""
+        lines.append(f"{job.state}: evaluate {job.id}{share}{more}")
     return lines
 
 

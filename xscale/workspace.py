@@ -343,3 +343,16 @@ def _repeated(record: dict[str, Any]) -> dict[str, int]:
         if count := phase.get("rows_also_intermediate", 0):
             found[phase["phase"]] = found.get(phase["phase"], 0) + count
     return found
+
+
+def data_in_use(workspace: Workspace) -> str | None:
+    """The data source of the result that was written last, as `--data` takes it; None where there is no result."""
+    from xscale.evaluation.predictions import PREDICTIONS, read_info
+
+    files = workspace.results.glob(f"[!.]*/{PREDICTIONS}") if workspace.results.is_dir() else ()
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            return str(read_info(path)["source"]).removeprefix("mirror:")
+        except (UserError, KeyError):
+            continue
+    return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -306,8 +308,26 @@ def add(
             tell(entry.model_dump_json(indent=2, exclude_none=True))
         return
     add_entries(manifest, entries)
-    ids = " ".join(entry.id for entry in entries) if len(entries) < 4 else ""
-    tell(f"added {len(entries)} to {manifest}; now: xscale eval {ids}".rstrip())
+    for line in _added(entries, manifest):
+        tell(line)
+
+
+def _added(entries: list[Any], manifest: Path) -> list[str]:
+    """What was recorded of new entries, and the command that evaluates them with the data that the others were."""
+    from xscale.workspace import Workspace, data_in_use
+
+    lines = []
+    for entry in entries if len(entries) < 4 else ():
+        known = [f"base {entry.base}" if entry.base else "base not known"]
+        known += [f"targets {', '.join(entry.targets)}"] if entry.targets else []
+        lines.append(f"{entry.id}: {'; '.join(known)}")
+    words = ["xscale", "eval", *([entry.id for entry in entries] if len(entries) < 4 else [])]
+    words += [] if manifest == DEFAULT_MANIFEST else ["--manifest", str(manifest)]
+    source = data_in_use(Workspace(manifest))
+    words += [] if os.environ.get("XSCALE_DATA") or source in (None, "hub") else ["--data", str(source)]
+    unknown = source is None and not os.environ.get("XSCALE_DATA")
+    hint = " (from the hub; --data bundled needs no network)" if unknown else ""
+    return [*lines, f"added {len(entries)} to {manifest}; now: {shlex.join(words)}{hint}"]
 
 
 @app.command(
@@ -477,7 +497,10 @@ def plan(
         known = replace(known, **changes, origin="given" if len(changes) > 1 else f"{known.origin}, or given")
     source = pipeline.experiment_source(loaded, data)
     recipes = plan_of(loaded, source, arm or (), size or ())
-    for line in cost_lines(recipes, pipeline.selection(loaded), known, source, at_once):
+    words = ["xscale", "run", experiment, *(["--data", data] if data else [])]
+    words += [] if manifest == DEFAULT_MANIFEST else ["--manifest", str(manifest)]
+    measure = shlex.join([*words, "--size", str(min(recipe.size for recipe in recipes))])
+    for line in cost_lines(recipes, pipeline.selection(loaded), known, source, at_once, measure):
         tell(line)
 
 
