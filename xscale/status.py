@@ -176,7 +176,7 @@ def _time_left(found: Sequence[Job], workspace: Workspace) -> str:
     if left is not None:
         return _duration(left)
     parts = []
-    for kind in dict.fromkeys(job.kind for job in found if job.state != "done"):
+    for kind in sorted({job.kind for job in found if job.state != "done"}, reverse=True):  # train, evaluate
         seconds = seconds_left([job for job in found if job.kind == kind], workspace)
         parts.append(
             f"{kind} " + ("unknown before a first one is done" if seconds is None else _duration(seconds))
