@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from synthetic import COLUMNS, entry, info
 
+from xscale.cli.leaderboard import _english_texts
 from xscale.evaluation.predictions import Predictions
 from xscale.leaderboard import panels
 from xscale.leaderboard.bootstrap import Bootstrap, cluster_differences, estimate, paired_delta
@@ -140,6 +141,24 @@ def test_board_and_comparison_show_each_checkpoints_own_figure() -> None:
     figures = {row["id"]: row["acc"]["all"]["value"] for row in board["tables"][0]["rows"]}
     assert figures == pytest.approx({name: mean(scores) for name, scores in found.items()}, abs=1e-6)
     assert "means over languages" in render(make_board(made, results, draws=200), "simple")
+
+
+def test_rows_of_one_number_are_not_taken_for_one_another() -> None:
+    """A flipped row is of one language, and no English text stands for it."""
+    results, found = two()
+    made = build_panels(results)
+    (comparison,) = compare(made, results, "a", "b", draws=100)
+    right = [{code: scores[:, 0] == scores[:, 1] for code, scores in each.items()} for each in found]
+    expected = {
+        (row, code, bool(right[1][code][row]))
+        for code in SIZES
+        for row in range(SIZES[code])
+        if right[0][code][row] != right[1][code][row]
+    }
+    flips = [(flip.row, *(flip.gained or flip.lost), bool(flip.gained)) for flip in comparison.flips]
+    assert all(len(flip) == 3 for flip in flips) and len(flips) == len(expected) > 20
+    assert set(flips) == expected
+    assert _english_texts(made, results) == {}
 
 
 def test_intervals_hold_what_they_promise() -> None:

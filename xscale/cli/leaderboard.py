@@ -326,7 +326,8 @@ def _english_texts(panels: Sequence[Any], results: Sequence[Any]) -> dict[str, A
     """Target -> its English test rows, where the data that was evaluated is still there."""
     from xscale.leaderboard.report import english_rows
 
-    found = {panel.target: english_rows(panel, results)[0] for panel in reversed(panels)}
+    parallel = [panel for panel in panels if not panel.own_rows]  # else it is no text of a flipped row
+    found = {panel.target: english_rows(panel, results)[0] for panel in reversed(parallel)}
     return {target: rows for target, rows in found.items() if rows}
 
 

@@ -131,16 +131,19 @@ def _comparison(
     lines = [_line(bootstrap, name, name, (), seed) for name in pair.masks]
     by_group = [_line(bootstrap, name, subset, codes, seed) for name, codes in axes.items()]
     was, now = pair.correct[:, pair.masks[subset]]
-    flips = []
+    flips: list[Flip] = []
     for index in np.flatnonzero((was != now).any(axis=1)).tolist():
-        gained = tuple(
-            code for code, x, y in zip(pair.languages, was[index], now[index], strict=True) if y and not x
-        )
-        lost = tuple(
-            code for code, x, y in zip(pair.languages, was[index], now[index], strict=True) if x and not y
+        gained, lost = (
+            tuple(code for code, yes in zip(pair.languages, here, strict=True) if yes)
+            for here in (now[index] & ~was[index], was[index] & ~now[index])
         )
         label = int(pair.labels[pair.masks[subset]][index, 0])
-        flips.append(Flip(int(pair.rows[pair.masks[subset]][index]), label, gained, lost))
+        row = int(pair.rows[pair.masks[subset]][index])
+        if pair.own_rows:  # rows of that number are another one in each language
+            flips += [Flip(row, label, (code,), ()) for code in gained]
+            flips += [Flip(row, label, (), (code,)) for code in lost]
+        else:
+            flips.append(Flip(row, label, gained, lost))
     flips.sort(key=lambda flip: (-abs(len(flip.gained) - len(flip.lost)), flip.row))
     return Comparison(
         target=panel.target,
@@ -250,6 +253,8 @@ def _flips(
     known = targets().get(target)
 
     def label(flip: Flip) -> str:
+        if known and not known.answers:
+            return "-"  # documents without choices have no label
         return known.answers[flip.label] if known and flip.label < len(known.answers) else str(flip.label)
 
     def text(flip: Flip) -> str:
@@ -272,7 +277,8 @@ def _flips(
             for name, codes in (("B", flip.gained), ("A", flip.lost))
             if codes
         ]
-        lines.append(text_block(f"row {flip.row} ({label(flip)}), {'; '.join(where)}", format, width))
+        of = f" ({label(flip)})" if known is None or known.answers else ""
+        lines.append(text_block(f"row {flip.row}{of}, {'; '.join(where)}", format, width))
         if text(flip):
             lines.append(textwrap.indent(text_block(text(flip), format, width - 4), "    "))
     return "\n".join(lines)
