@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -85,11 +85,14 @@ class Command:
     text: str
     line: int
     inline: bool = False
+    study: bool = False
 
     @property
     def reason(self) -> str | None:
         """Why it is not executed; None where it is."""
         bare = re.sub(r"^([A-Z_]+=\S+ )+", "", self.text)
+        if self.study:
+            return "hours of training, in the study's own folder"
         return next((why for pattern, why in NOT_RUN.items() if re.match(pattern, bare)), None)
 
     @property
@@ -131,7 +134,8 @@ def commands(page: Path) -> list[Command]:
         words = " ".join(match[1].split())
         if re.match(OWN_PROGRAM, words) and " " in words and "…" not in words:
             found.append(Command(words, text.count("\n", 0, match.start()) + 1, inline=True))
-    return sorted(dict.fromkeys(found), key=lambda one: one.line)
+    study = (ROOT / "studies") in page.parents
+    return sorted(dict.fromkeys(replace(one, study=study) for one in found), key=lambda one: one.line)
 
 
 def is_a_name(text: str) -> bool:
@@ -185,6 +189,7 @@ def test_commands_stand_in_blocks_that_say_so() -> None:
                 assert not re.match(r"    " + OWN_PROGRAM, line), f"{page.name}:{number}: use a ```bash block"
 
 
+# a study's own commands are parsed only: they take hours, and name its files
 PARSED = sorted(
     {(page.name, one.text) for page, one in EVERY if one.reason and one.text.startswith("xscale ")}
 )
@@ -396,7 +401,12 @@ def test_experiments_that_are_shown_are_read(page: Path, line: int, text: str, t
         assert read_experiment(tmp_path / "e.yaml").name == shown.get("name", "shown")
 
 
-PROGRAMS = [(page, line, text) for page in PAGES for line, text in blocks(page, "python")]
+PROGRAMS = [
+    (page, line, text)
+    for page in PAGES
+    for line, text in blocks(page, "python")
+    if ROOT / "studies" not in page.parents
+]
 
 
 @pytest.mark.parametrize(("page", "line", "text"), PROGRAMS, ids=lambda value: getattr(value, "name", None))
