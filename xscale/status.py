@@ -160,12 +160,12 @@ def other_evaluations(workspace: Workspace) -> list[Job]:
             if kind == "evaluate":
                 progress[rest.partition(":")[0]] = event["done"] / event["total"]
     found = []
-    for name, event in last.items():
-        if name in ours or name not in known or event["event"] == "done":
+    for name, seen in last.items():
+        if name in ours or name not in known or seen["event"] == "done":
             continue
         running = is_taken(workspace.results / f".{name}.lock")
-        state = "running" if running else "failed" if event["event"] == "failed" else "interrupted"
-        problem = str(event.get("problem")) if state == "failed" else None
+        state = "running" if running else "failed" if seen["event"] == "failed" else "interrupted"
+        problem = str(seen.get("problem")) if state == "failed" else None
         found.append(Job("", "evaluate", name, 0, state, progress.get(name) if running else None, problem))
     return found
 
