@@ -26,7 +26,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 FIGURES = {
     "xnli-1-curve-ood.svg": "xnli-1-curve-ood.svg",
     "xnli-1-ood-against-id.svg": "xnli-1-ood-against-id.svg",
-    "xnli-1-languages-1.svg": "xnli-1-languages*.svg",
+    "xnli-1-languages.svg": "xnli-1-languages*.svg",
 }
 
 

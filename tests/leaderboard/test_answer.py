@@ -151,7 +151,11 @@ def test_many_arms_are_counted() -> None:
     kinds = ("rise", "rise", "fall", "untold", "one seed")
     found = Answer("XNLI", False, "OOD", tuple(Finding(f"t{i}", 64, k, DELTA) for i, k in enumerate(kinds)))
     (text,) = words([found])
-    assert "of 5 arms: 2 rise (t0 0.2 at 64, t1 0.2 at 64); 1 fall (t2" in text
+    assert text.startswith(
+        "OOD accuracy on XNLI: it rises in 2 of 5 arms: t0 by 0.2 points (95% interval −0.4 to 0.8) at 64, t1 by 0.2"
+    )
+    assert "It falls in 1: t2 by 0.2 points (−0.4 to 0.8) at 64." in text
+    assert "In 1 no change can be told: t3 0.2 (−0.4 to 0.8) at 64." in text
 
 
 def test_the_answer_stands_above_the_tables() -> None:

@@ -324,7 +324,7 @@ def compare(
 
 def _english_texts(panels: Sequence[Any], results: Sequence[Any]) -> dict[str, Any]:
     """Target -> its English test rows, where the data that was evaluated is still there."""
-    from xscale.leaderboard.report import english_rows
+    from xscale.leaderboard.page.examples import english_rows
 
     parallel = [panel for panel in panels if not panel.own_rows]  # else it is no text of a flipped row
     found = {panel.target: english_rows(panel, results)[0] for panel in reversed(parallel)}

@@ -223,22 +223,46 @@ def _details(one: Finding, item: Answer) -> list[str]:
 
 
 def _counted(item: Answer, where: str) -> str:
-    parts = []
-    for kind, verb in (
-        ("rise", "rise"),
-        ("fall", "fall"),
-        ("flat", "do not change by more than a point"),
-        ("untold", "cannot be told from no change"),
-        ("one seed", "have fewer than three training runs, which cannot tell"),
-        ("same", "answer as the baseline does"),
+    total = len(item.findings)
+    parts: list[str] = []
+    for kind, words_of in (
+        ("rise", "it rises in {}"),
+        ("fall", "it falls in {}"),
+        ("flat", "in {} it does not change by more than a point"),
+        ("untold", "in {} no change can be told"),
+        ("one seed", "{} have fewer than three training runs, which cannot tell"),
+        ("same", "{} answer as the baseline does"),
     ):
-        mine = [one for one in item.findings if one.kind == kind]
-        if mine:
+        mine = sorted((o for o in item.findings if o.kind == kind), key=lambda one: -abs(one.delta.value))
+        if not mine:
+            continue
+        count = (
+            f"{'all' if len(mine) == total else len(mine)} of {total} arms" if not parts else f"{len(mine)}"
+        )
+        if kind in ("rise", "fall"):
             shown = ", ".join(
-                f"{visible(one.arm, 24)} {_points(one.delta.value)} at {one.size:,}" for one in mine[:4]
+                f"{visible(one.arm, 24)} by {_points(abs(one.delta.value))} points "
+                f"({'95% interval ' if not index and not parts else ''}{_between(one.delta)}) at {one.size:,}"
+                for index, one in enumerate(mine[:4])
             )
-            parts.append(f"{len(mine)} {verb} ({shown}{', ...' if len(mine) > 4 else ''})")
-    return f"{item.subset} {item.measure} on {where}, of {len(item.findings)} arms: {'; '.join(parts)}."
+        else:
+            shown = ", ".join(
+                f"{visible(one.arm, 24)} {_points(one.delta.value)} ({_between(one.delta, signed=True)}) at {one.size:,}"
+                for one in mine[:4]
+            )
+        more = f" and {len(mine) - 4} more" if len(mine) > 4 else ""
+        parts.append(f"{words_of.format(count)}: {shown}{more}")
+    first, *others = parts
+    text = f"{item.subset} {item.measure} on {where}: {first}."
+    return " ".join([text, *[f"{part[0].upper()}{part[1:]}." for part in others]])
+
+
+def _between(delta: Delta, signed: bool = False) -> str:
+    """The interval's ends, of a fall as of a rise from the smaller to the larger."""
+    low, high = delta.low, delta.high
+    if not signed and low * high > 0:
+        low, high = sorted((abs(low), abs(high)))
+    return f"{_points(low)} to {_points(high)}"
 
 
 def _best(item: Answer) -> str:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TOGETHER = 6  # arms in one panel; more stand in small multiples
+TOGETHER = 3  # arms in one panel; more stand in small multiples
 COLUMNS = 3
 
 
 def arms_figure(table: Arms) -> Figure:
     """Delta against N, one line an arm with its 95% band, from a common zero at the baseline.
 
-    Size 0 stands left of a break in the logarithmic axis: there every arm is 0. Above six arms each has a panel
+    Size 0 stands left of a break in the logarithmic axis: there every arm is 0. Above three arms each has a panel
     of its own with the others in grey, all on the same axes, which hold every band whole.
     """
     mpl, figure_class = plots._pyplot()

@@ -466,6 +466,11 @@ class Panel:
             return np.asarray(above / below)
 
     @property
+    def source_names(self) -> tuple[str, ...]:
+        """The sources as they may be published: of a local mirror the folder's name, not its path."""
+        return tuple(dict.fromkeys(source_label(source) for source in self.sources))
+
+    @property
     def bundled(self) -> bool:
         """Whether this is the suite that ships with xscale, which is not the published test set; copies of it count by
         their content."""
@@ -532,7 +537,7 @@ class Panel:
             shown = f"{len(self.languages)}" if len(self.languages) > 6 else ", ".join(self.languages)
             languages = f"further languages ({shown})"
         limited = ", limited" if any(limit is not None for limit in self.limits) else ""
-        source = "" if self.bundled else f", source {' and '.join(self.sources)}"
+        source = "" if self.bundled else f", source {' and '.join(self.source_names)}"
         return f"{what}: {languages}, {self.row_count():,} rows{limited}{source}"
 
 
@@ -540,6 +545,14 @@ def of_bundled_suite(target: str, source: str, anchor: str) -> bool:
     """Whether rows of this source and anchor are the bundled suite's; copies of it count by their content."""
     named = source == "bundled" or source.endswith("harness_tasks/bundled")
     return named or is_bundled(target, anchor)
+
+
+def source_label(source: str) -> str:
+    """The name of a data source without a local path: a mirror keeps the name of its folder."""
+    kind, _, place = source.partition(":")
+    if kind != "mirror" or not place:
+        return source
+    return f"mirror {re.split(r'[/:]', place.replace(chr(92), '/').rstrip('/'))[-1]}"
 
 
 def build_panels(

@@ -233,10 +233,11 @@ def robustness_figure(
     ood_values: Sequence[float],
     line: Robustness,
     rows: int,
+    sizes: Sequence[int | None] = (),
 ) -> Figure:
     """OOD against ID accuracy on logit axes, one mark a checkpoint, the line that judges them, and OOD = ID.
 
-    All sequences have one item a checkpoint; `groups` are the bases.
+    All sequences have one item a checkpoint; `groups` share a colour, and marks grow with `sizes`.
     """
     mpl, figure_class = _pyplot()
     least, most = 0.5 / max(rows, 1), 1 - 0.5 / max(rows, 1)
@@ -247,7 +248,9 @@ def robustness_figure(
 
     with mpl.rc_context(_STYLE):
         bases = list(dict.fromkeys(groups))
-        figure = figure_class(figsize=(5.2, 4.4 + 0.2 * len(bases)), layout="constrained")
+        steps = sorted({size for size in sizes if size})
+        marks = [4.5 + (4.5 * (1 + steps.index(size)) / len(steps) if size else 0) for size in sizes]
+        figure = figure_class(figsize=(5.2, 4.4 + 0.2 * math.ceil(len(bases) / 2)), layout="constrained")
         axes = figure.add_subplot()
         every = [logit(value) for value in (*id_values, *ood_values)]
         low, high = min(every) - 0.1, max(every) + 0.1
@@ -265,14 +268,15 @@ def robustness_figure(
         for index, base in enumerate(bases):
             chosen = [i for i, group in enumerate(groups) if group == base]
             colour = COLOURS[index % len(COLOURS)]
-            axes.plot(
+            axes.scatter(
                 [logit(id_values[i]) for i in chosen],
                 [logit(ood_values[i]) for i in chosen],
-                linestyle="none",
                 marker=MARKERS[index % len(MARKERS)],
-                markersize=6,
+                s=[marks[i] ** 2 if marks else 36 for i in chosen],
                 color=colour,
-                alpha=0.85,
+                alpha=0.75,
+                linewidths=0,
+                zorder=2,
                 label=visible(base if base is not None else "other models", 40),
             )
         if line.slope is not None and line.intercept is not None:
@@ -293,9 +297,9 @@ def robustness_figure(
         axes.set_ylim(low, high)
         axes.set_xlabel("ID accuracy (%, logit scale)")
         axes.set_ylabel("OOD accuracy (%, logit scale)")
-        axes.set_title("OOD against ID")
+        axes.set_title("OOD against ID" + (", larger marks: larger N" if len(steps) > 1 else ""))
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", fontsize=8)
+        figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=8)
     return figure
 
 

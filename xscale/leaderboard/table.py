@@ -327,7 +327,7 @@ def _table(
         number=panel.number,
         title=panel.title,
         bundled=panel.bundled,
-        sources=panel.sources,
+        sources=panel.source_names,
         languages=panel.languages,
         rows_evaluated=panel.row_count(),
         anchor=panel.key[0],

@@ -71,3 +71,7 @@ for (const chooser of document.querySelectorAll("select[data-chooser]")) {
   window.addEventListener("beforeprint", all(true));
   window.addEventListener("afterprint", apply);
 }
+// on paper nothing is folded away
+const folded = [...document.querySelectorAll("details:not([open])")];
+window.addEventListener("beforeprint", () => folded.forEach((part) => { part.dataset.was = part.open; part.open = true; }));
+window.addEventListener("afterprint", () => folded.forEach((part) => { part.open = part.dataset.was === "true"; }));
