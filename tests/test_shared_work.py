@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from tiny_model import call, make_base, make_head, write_experiment
 from xscale import pipeline
 from xscale.evaluation.predictions import read_predictions
 from xscale.journal import journal_of, read_events
+from xscale.locks import entry_lock
 from xscale.manifest import Entry, Manifest, add_entries, read_manifest, write_manifest
 from xscale.training.units import unlinked_units
+from xscale.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 IDS = ["tiny-0-seed1", "tiny-32-seed1", "tiny-64-seed1"]
@@ -285,7 +288,9 @@ def test_one_bad_entry_stops_no_other(finished: Path, base: Path, tmp_path: Path
     for name in IDS[1:]:
         assert (folder / "results" / name / "predictions.parquet").is_file()
     code, out, _ = call("status", "--manifest", manifest)
-    assert code == 0 and out.count("failed: ") <= 1
+    assert code == 0
+    assert [out.count(f"failed: evaluate {name}: ") for name in ("tiny-0-seed1", "broken")] == [1, 1]
+    assert out.count("failed: ") == 2
 
 
 def test_weights_are_dropped_when_only_predictions_are_kept(
@@ -358,3 +363,22 @@ def test_arms_from_the_file_to_the_board(base: Path, tmp_path: Path) -> None:
     assert "nli" in out and "fast" in out
     code, out, err = run(tmp_path, base, "--dry-run")
     assert code == 0 and "nothing is left to do" in out
+
+
+def test_runs_that_begin_to_evaluate_at_the_same_moment_take_different_entries(tmp_path: Path) -> None:
+    """What one run has is its own until it has evaluated it; the other does the rest, and does not wait."""
+    workspace = Workspace(tmp_path / "checkpoints_manifest.json")
+    workspace.results.mkdir()
+    entries = [Entry(id=f"e{number}", model="hf", model_args={"pretrained": "x"}) for number in range(5)]
+
+    def theirs() -> list[str]:
+        with pipeline._share(entries, workspace, runs=2) as share:
+            return [entry.id for entry in share]
+
+    with pipeline._share(entries, workspace, runs=2) as mine, ThreadPoolExecutor(1) as other:
+        assert [entry.id for entry in mine] == ["e0", "e1", "e2"]
+        assert other.submit(theirs).result() == ["e3", "e4"]
+        with entry_lock(workspace.results, "e0"):  # taken again where it is evaluated
+            pass
+        assert other.submit(theirs).result() == ["e3", "e4"]
+    assert theirs() == ["e0", "e1", "e2"]

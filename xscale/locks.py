@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 
 def is_taken(lock: Path) -> bool:
@@ -20,6 +20,11 @@ def is_taken(lock: Path) -> bool:
             return False
     except (Timeout, OSError):
         return True
+
+
+def entry_lock(results: Path, entry: str) -> BaseFileLock:
+    """The lock of an entry's results. A run that has it may take it again, further in."""
+    return FileLock(results / f".{entry}.lock", is_singleton=True)
 
 
 @contextlib.contextmanager

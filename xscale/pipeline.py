@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import Timeout
+
 from harness_tasks.sources import has_split, resolve_source, source_name
 from harness_tasks.targets import Target, get_target, targets
 from xscale.errors import JobsFailed, UserError
@@ -20,7 +22,7 @@ from xscale.evaluation.answers import Selection
 from xscale.evaluation.processes import is_first_process, several_processes, wait_for_all_processes
 from xscale.experiment import Experiment, Recipe, plan
 from xscale.journal import journal_of, read_events, write_event
-from xscale.locks import is_taken, runs_at_work
+from xscale.locks import entry_lock, runs_at_work
 from xscale.manifest import (
     Entry,
     read_manifest_or_empty,
@@ -283,8 +285,9 @@ def evaluate(
     done: list[str] = []
     with runs_at_work(workspace.results) if pending else contextlib.nullcontext(lambda: 1) as runs:
         while pending:
-            share = pending if several_processes() else _share(pending, workspace, runs())
-            done += _evaluate(share, chosen, source, workspace, shared_trunk, failures)
+            together = contextlib.nullcontext(pending)
+            with together if several_processes() else _share(pending, workspace, runs()) as share:
+                done += _evaluate(share, chosen, source, workspace, shared_trunk, failures)
             others = [entry for entry in pending if entry not in share and entry.id not in failures]
             pending = unevaluated(others, chosen, source, workspace, failures)
             pending += [entry for entry in share if entry.id not in failures and entry.id not in done]
@@ -292,11 +295,21 @@ def evaluate(
     return done
 
 
-def _share(pending: Sequence[Entry], workspace: Workspace, runs: int) -> list[Entry]:
+@contextlib.contextmanager
+def _share(pending: Sequence[Entry], workspace: Workspace, runs: int) -> Iterator[list[Entry]]:
     """The part of the entries that this one of several runs takes next: of those that nobody is at, as many as each run has to
-    do; where somebody is at all of them, the first, which is then waited for."""
-    free = [entry for entry in pending if not is_taken(workspace.results / f".{entry.id}.lock")]
-    return free[: math.ceil(len(pending) / runs)] or list(pending[:1])
+    do, theirs for the length of the block; where somebody is at all of them, the first, which is then waited for."""
+    share: list[Entry] = []
+    with contextlib.ExitStack() as held:
+        for entry in pending:
+            if len(share) == math.ceil(len(pending) / runs):
+                break
+            lock = entry_lock(workspace.results, entry.id)
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=0)
+                held.callback(lock.release)
+                share.append(entry)
+        yield share or list(pending[:1])
 
 
 def _evaluate(

@@ -8,6 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_model import call
+from training.tiny import make_base
 from transformers import AutoModel, AutoTokenizer
 
 from harness_tasks.bucc import convert
@@ -16,8 +18,6 @@ from harness_tasks.lm_eval_task import process_results
 from harness_tasks.rows import Options, build_documents, corpus, data_record
 from harness_tasks.sources import read_rows
 from harness_tasks.targets import get_target
-from tests.tiny_model import call
-from tests.training.tiny import make_base
 from xscale.cli.power import own_clusters, power
 from xscale.evaluation.answers import View, evaluate_entry, sections
 from xscale.evaluation.encoder_lm import EncoderLM

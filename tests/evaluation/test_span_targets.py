@@ -7,16 +7,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import squad_reference as squad_metrics
 import torch
+from tiny_model import call
+from training.tiny import make_base
 from transformers import AutoModelForCausalLM, AutoModelForQuestionAnswering, AutoTokenizer
 
 from harness_tasks.errors import UserError
 from harness_tasks.lm_eval_task import Answer, process_results
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.targets import get_target, targets
-from tests import squad_reference as squad_metrics
-from tests.tiny_model import call
-from tests.training.tiny import make_base
 from xscale.capabilities import targets_in
 from xscale.evaluation import language_models
 from xscale.evaluation.answers import View, evaluate_entry, sections

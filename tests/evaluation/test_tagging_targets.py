@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_model import call
+from training.tiny import make_base
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from harness_tasks.errors import UserError
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.tagging import NER_TAGS, UD_TAGS
-from tests.tiny_model import call
-from tests.training.tiny import make_base
 from xscale.capabilities import targets_in
 from xscale.evaluation.answers import evaluate_entry
 from xscale.evaluation.batches import Section

@@ -4,11 +4,11 @@ import gzip
 import json
 
 import pytest
+from tiny_model import call
+from training.tiny import make_base
 
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.targets import get_target
-from tests.tiny_model import call
-from tests.training.tiny import make_base
 from xscale.evaluation.batches import Section
 from xscale.evaluation.encoder_lm import EncoderLM
 from xscale.evaluation.predictions import read_predictions

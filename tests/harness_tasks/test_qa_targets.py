@@ -11,12 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import squad_reference
 import yaml
 
 from harness_tasks.errors import UserError
 from harness_tasks.rows import Options, build_documents
 from harness_tasks.targets import doc_to_target, doc_to_text, get_target
-from tests import squad_reference
 
 XQUAD = "ar de el en es hi ru th tr vi zh"
 MLQA = "ar de en es hi vi zh"

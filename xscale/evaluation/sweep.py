@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from harness_tasks.targets import get_target
 from xscale.errors import UserError
 from xscale.evaluation.answers import (
@@ -25,6 +23,7 @@ from xscale.evaluation.answers import (
 from xscale.evaluation.batches import Section
 from xscale.evaluation.models import build_model, load_tasks
 from xscale.evaluation.processes import several_processes, wait_for_all_processes
+from xscale.locks import entry_lock
 from xscale.manifest import LOCAL_MODEL, Entry
 from xscale.progress import say
 
@@ -65,7 +64,7 @@ def evaluate_entries(
             try:
                 model = ready.pop(entry.id, None) if waiting is None else waiting.result()
                 ahead = _load_ahead(loader, todo, number + 1, manifest, ready)
-                with nullcontext() if several else FileLock(results / f".{entry.id}.lock"):
+                with nullcontext() if several else entry_lock(results, entry.id):
                     if several or not is_current(
                         results / entry.id, result_key(entry, chosen, source, manifest)
                     ):
@@ -114,7 +113,7 @@ def _compute_together(todo: Todo, source: str, manifest: Path, results: Path) ->
             members = [(entry, chosen) for entry, chosen in alike if entry.id in ids]
             with ExitStack() as locks:
                 for entry, _ in members:
-                    locks.enter_context(FileLock(results / f".{entry.id}.lock"))
+                    locks.enter_context(entry_lock(results, entry.id))
                 models, asked = [], []
                 for entry, _ in members:
                     key = result_key(entry, {target: (languages, limit)}, source, manifest)
