@@ -26,6 +26,8 @@ def fork(work: Callable[[], int]) -> int:
             os.setpgid(0, 0)
             code = work()
         os._exit(code)
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(pid, pid)  # in both, whichever comes first: it may be killed before it has begun
     return pid
 
 
