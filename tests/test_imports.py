@@ -27,6 +27,7 @@ FLOORS = {
     "xscale.published": 3,
     "xscale.next_steps": 3,
     "xscale.questions": 3,
+    "xscale.loading": 3,
     "xscale.api": 4,
     "xscale.cli": 4,
 }

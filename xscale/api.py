@@ -50,7 +50,7 @@ def run(
     """
     from xscale import pipeline
     from xscale.experiment import find_experiment, plan, read_experiment
-    from xscale.leaderboard.family import Question
+    from xscale.questions import asked_by
     from xscale.workspace import Workspace
 
     work, path = Workspace(Path(manifest)), find_experiment(str(experiment))
@@ -61,10 +61,12 @@ def run(
     words += [] if work.manifest == MANIFEST else ["--manifest", str(manifest)]
     entries = pipeline.run(loaded, data, work, arms=arms, sizes=sizes, command=shlex.join(words))
     family = [recipe.id for recipe in plan(loaded, pipeline.experiment_source(loaded, data))]
-    asked = loaded.question
-    question = Question(asked.subset, tuple(asked.targets) if asked.targets else None)
     return _board_rows(
-        work.manifest, ids=[entry.id for entry in entries], family=family, question=question, seeds="each"
+        work.manifest,
+        ids=[entry.id for entry in entries],
+        family=family,
+        question=asked_by(loaded.question),
+        seeds="each",
     )
 
 
@@ -96,20 +98,19 @@ def evaluate(
     """
     from harness_tasks.sources import resolve_source
     from xscale import pipeline
-    from xscale.manifest import read_manifest
+    from xscale.manifest import chosen, read_manifest
     from xscale.workspace import Workspace
 
     work = Workspace(Path(manifest))
-    entries = read_manifest(work.manifest).entries
-    _refuse_unknown(ids, [entry.id for entry in entries], work.manifest)
+    entries = chosen(read_manifest(work.manifest).entries, ids, work.manifest)
     source = resolve_source(data)
-    selection = pipeline.default_selection(source, languages)
+    tuned_on = {target for entry in entries for target in entry.targets}
+    selection = pipeline.default_selection(source, languages, tuned_on)
     if limit is not None:
         if limit < 1:
             raise UserError(f"limit: {limit}: at least one document a language is needed")
         selection = {target: (codes, limit) for target, (codes, _) in selection.items()}
-    chosen = [entry for entry in entries if not ids or entry.id in ids]
-    return pipeline.evaluate(chosen, selection, source, work, trust_remote_code=trust_remote_code)
+    return pipeline.evaluate(entries, selection, source, work, trust_remote_code=trust_remote_code)
 
 
 def add(
@@ -240,9 +241,10 @@ def answer(*, draws: int = DRAWS, manifest: str | Path = MANIFEST) -> list[str]:
     from xscale.leaderboard.answer import answers, words
     from xscale.leaderboard.bootstrap import Bootstrap
     from xscale.leaderboard.family import family
+    from xscale.loading import load
     from xscale.questions import question_of
 
-    panels, results = _loaded(Path(manifest))
+    panels, results = load(Path(manifest))
     drawn = [Bootstrap(panel, draws) for panel in panels]
     asked, _ = question_of(Path(manifest), [result.entry.id for result in results])
     return words(answers(drawn, asked, family(drawn, asked)))
@@ -281,8 +283,9 @@ def compare(
 
     from xscale.leaderboard.compare import compare as compare_entries
     from xscale.leaderboard.table import plain
+    from xscale.loading import load
 
-    panels, results = _loaded(Path(manifest), targets, languages)
+    panels, results = load(Path(manifest), None, targets, languages)
     found = compare_entries(panels, results, first, second, by=by, draws=draws)
     return [plain(asdict(item)) for item in found]
 
@@ -313,9 +316,10 @@ def report(
         UserError: a target or language has no result, or matplotlib or jinja2 is not installed (`pip install "xscale[report]"`).
     """
     from xscale.leaderboard.report import write_report
+    from xscale.loading import load
     from xscale.questions import question_of
 
-    panels, results = _loaded(Path(manifest), targets, languages)
+    panels, results = load(Path(manifest), None, targets, languages)
     asked, _ = question_of(Path(manifest), [result.entry.id for result in results])
     return write_report(panels, results, Path(out), draws=draws, examples=examples, question=asked)
 
@@ -339,24 +343,15 @@ def read_predictions(id: str, *, manifest: str | Path = MANIFEST) -> list[Predic
     """
     from xscale.evaluation.predictions import prediction_files
     from xscale.evaluation.predictions import read_predictions as read
-    from xscale.manifest import read_manifest
+    from xscale.manifest import chosen, read_manifest
     from xscale.workspace import Workspace
 
     work = Workspace(Path(manifest))
-    _refuse_unknown([id], [entry.id for entry in read_manifest(work.manifest).entries], work.manifest)
+    chosen(read_manifest(work.manifest).entries, [id], work.manifest)
     files = prediction_files(work.results / id)
     if not files:
         raise UserError(f"{work.results / id}: no predictions; `xscale eval {id}` makes them")
     return [read(path) for path in files]
-
-
-def _loaded(manifest: Path, targets: Sequence[str] = (), languages: Sequence[str] = ()) -> tuple[Any, Any]:
-    from xscale.leaderboard.panels import build_panels, load_results
-    from xscale.manifest import read_manifest
-    from xscale.workspace import Workspace
-
-    results = load_results(read_manifest(manifest), Workspace(manifest).results)
-    return build_panels(results, targets=targets or None, languages=languages or None), results
 
 
 def _board_rows(
@@ -376,12 +371,12 @@ def _board_rows(
     from xscale.leaderboard.panels import build_panels
     from xscale.leaderboard.render import records
     from xscale.leaderboard.table import Filter, make_board
+    from xscale.loading import load
     from xscale.questions import question_of
 
-    panels, results = _loaded(manifest, languages=languages)
+    panels, results = load(manifest, ids, languages=languages)
     if question is None:
         question, _ = question_of(manifest, [result.entry.id for result in results])
-    _refuse_unknown(ids, [result.entry.id for result in results], manifest)
     there = sorted({panel.target for panel in panels})
     for name in targets:
         if name not in there:
@@ -403,9 +398,3 @@ def _board_rows(
             explore=bool(languages),
         )
     )
-
-
-def _refuse_unknown(ids: Sequence[str], known: Sequence[str], manifest: Path) -> None:
-    for name in ids:
-        if name not in known:
-            raise UserError(f"{manifest}: no entry {name!r}; there are: {', '.join(known) or 'none'}")

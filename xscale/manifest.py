@@ -213,6 +213,15 @@ class Manifest(BaseModel):
         return self
 
 
+def chosen(entries: Sequence[Entry], ids: Sequence[str] | None, manifest: Path) -> list[Entry]:
+    """The entries of those ids, all when there are none. Raises `UserError` for an id that is not there."""
+    known = {entry.id for entry in entries}
+    for wanted in ids or ():
+        if wanted not in known:
+            raise UserError(f"{manifest}: no entry {wanted!r}; `xscale ls` lists them")
+    return [entry for entry in entries if not ids or entry.id in ids]
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest.
 

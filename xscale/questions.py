@@ -33,6 +33,11 @@ def question_of(manifest: Path, ids: Collection[str]) -> tuple[Question, str | N
     )
 
 
+def asked_by(experiment: Any) -> Question:
+    """The `question` of an experiment file as what is tested."""
+    return Question(experiment.subset, tuple(experiment.targets) if experiment.targets else None)
+
+
 def _question(value: Any) -> Question | None:
     if not isinstance(value, Mapping):
         return None

@@ -52,5 +52,7 @@ def test_an_entry_is_not_taken_for_a_folder(published: Path, monkeypatch: pytest
     """A folder of an entry's name, without a manifest in it, changes nothing."""
     monkeypatch.chdir(published)
     (published / "snli-0-s0").mkdir()
+    (published / "snli-512-s0").write_text("a file of mine", encoding="utf-8")
+    assert CliRunner().invoke(app, ["board", "snli-512-s0", "--draws", "200"]).exit_code == 0
     done = CliRunner().invoke(app, ["board", "snli-0-s0", "--draws", "200"])
     assert done.exit_code == 0, done.output

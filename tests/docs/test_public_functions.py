@@ -11,7 +11,9 @@ import pytest
 from tiny_model import call, make_head
 
 import xscale
+from harness_tasks.targets import get_target
 from xscale.journal import journal_of, write_event
+from xscale.manifest import Entry, Manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 MEANT_FOR_USE = ("add", "answer", "board", "compare", "evaluate", "read_predictions", "report", "run")
@@ -119,3 +121,23 @@ def test_the_experiments_question_is_asked(workspace: Path) -> None:
 def test_what_is_wrong_is_a_user_error(workspace: Path, ask, message: str) -> None:
     with pytest.raises(xscale.UserError, match=message):
         ask()
+
+
+def test_entries_are_evaluated_on_what_they_are_tuned_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Targets that no experiment has by default, too, as `xscale eval` does."""
+    asked: list[set[str]] = []
+    monkeypatch.setattr(
+        "xscale.pipeline.evaluate", lambda entries, selection, *_, **__: asked.append(set(selection)) or []
+    )
+    place = get_target("xquad").place("en")
+    rows = tmp_path / place.dataset / place.config / f"{place.test}.jsonl"
+    rows.parent.mkdir(parents=True)
+    rows.write_text("{}\n", encoding="utf-8")
+    mine = {"model": "xscale", "model_args": {"pretrained": "x"}}
+    entries = [Entry(id="qa", targets={"xquad": ["squad"]}, **mine), Entry(id="nli", targets={}, **mine)]
+    write_manifest(tmp_path / "m.json", Manifest(entries=entries))
+    xscale.evaluate(["qa"], data=str(tmp_path), manifest=tmp_path / "m.json")
+    xscale.evaluate(["nli"], data=str(tmp_path), manifest=tmp_path / "m.json")
+    assert "xquad" in asked[0] and "xquad" not in asked[1]

@@ -62,23 +62,6 @@ DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap dr
 DRAWS = 10_000
 
 
-def load(
-    manifest: Path, ids: Sequence[str] | None, targets: list[str] | None, languages: list[str] | None
-) -> tuple[Any, Any]:
-    """Panels and results of the manifest's entries. Raises `UserError` for an id that is not there."""
-    from harness_tasks.subsets.user import read_subsets, subset_files
-    from xscale.leaderboard.panels import build_panels, load_results
-    from xscale.manifest import read_manifest
-    from xscale.workspace import RESULTS
-
-    loaded = read_manifest(manifest)
-    chosen(loaded.entries, ids, manifest)
-    for file in subset_files():
-        read_subsets(file)  # refuse a defective file here: the table itself would only go without its subsets
-    results = load_results(loaded, manifest.parent / RESULTS)
-    return build_panels(results, targets=targets, languages=languages), results
-
-
 def refuse_unknown_targets(panels: Sequence[Any], asked: Sequence[str] | None) -> None:
     """Raise `UserError` for a target that no result has."""
     from xscale.errors import UserError
@@ -107,36 +90,24 @@ def refuse_unknown_subsets(asked: Sequence[str]) -> None:
             )
 
 
-def chosen(entries: list[Any], ids: Sequence[str] | None, manifest: Path) -> list[Any]:
-    """The entries of those ids, all when there are none. Raises `UserError` for an id that is not there."""
-    from xscale.errors import UserError
-
-    known = {entry.id for entry in entries}
-    for wanted in ids or []:
-        if wanted not in known:
-            raise UserError(f"{manifest}: no entry {wanted!r}; `xscale ls` lists them")
-    return [entry for entry in entries if not ids or entry.id in ids]
-
-
 def print_board(
     manifest: Path, ids: Sequence[str], question: Any = None, experiment: Sequence[str] | None = None
 ) -> None:
     """The board of some entries, means over seeds, and what it answers, as it stands after a run.
 
     `question` is the experiment's, and `experiment` the ids of all of its checkpoints: its family of tests,
-    whichever of them are shown. Without them it is all entries.
+    whichever of them are shown. Without them they are the log's (`question_of`) and all entries.
     """
     from xscale.leaderboard.answer import with_answer
     from xscale.leaderboard.bootstrap import Bootstrap
-    from xscale.leaderboard.family import Question
     from xscale.leaderboard.panels import build_panels
     from xscale.leaderboard.render import render, text_block
     from xscale.leaderboard.table import Filter, make_board
+    from xscale.loading import load
+    from xscale.questions import asked_by, question_of
 
-    panels, results = load(manifest, ids, None, None)
-    asked = Question()
-    if question is not None:
-        asked = Question(question.subset, tuple(question.targets) if question.targets else None)
+    panels, results = load(manifest, ids)
+    asked = asked_by(question) if question else question_of(manifest, [one.entry.id for one in results])[0]
     if experiment is not None:
         panels = build_panels([result for result in results if result.entry.id in experiment])
     drawn = [Bootstrap(panel) for panel in panels]
@@ -208,9 +179,11 @@ def board(
     from xscale.leaderboard.reference import check_reference, render_check
     from xscale.leaderboard.render import render
     from xscale.leaderboard.table import Filter, make_board
+    from xscale.loading import load
     from xscale.questions import question_of
 
-    if ids and manifest_in(Path(ids[0])).is_file():
+    # a folder only: an entry may be called as a file here is
+    if ids and Path(ids[0]).is_dir() and manifest_in(Path(ids[0])).is_file():
         manifest, ids = manifest_in(Path(ids[0])), ids[1:]
     panels, results = load(manifest, ids, None, language)
     refuse_unknown_targets(panels, target)
@@ -305,6 +278,7 @@ def compare(
     refuse_unknown_subsets([subset])
     from xscale.leaderboard.compare import compare as compare_entries
     from xscale.leaderboard.compare import render_comparison
+    from xscale.loading import load
 
     if size is not None:
         from xscale.leaderboard.arms import compare_arms, render_arm_comparison
@@ -355,6 +329,7 @@ def report(
                 f"the report needs {needed}, which is not installed; pip install 'xscale[report]'"
             )
     from xscale.leaderboard.report import write_report
+    from xscale.loading import load
     from xscale.questions import question_of
 
     manifest = manifest if workspace is None else manifest_in(workspace)

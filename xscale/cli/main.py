@@ -193,10 +193,10 @@ def evaluate(
     from xscale.errors import UserError
     from xscale.evaluation.processes import is_first_process
     from xscale.experiment import find_experiment, read_experiment
-    from xscale.manifest import read_manifest
+    from xscale.manifest import chosen, read_manifest
     from xscale.workspace import Workspace, unevaluated
 
-    entries = leaderboard.chosen(read_manifest(manifest).entries, ids, manifest)
+    entries = chosen(read_manifest(manifest).entries, ids, manifest)
     if experiment is not None:
         if languages is not None:
             raise UserError("--languages: an experiment says its languages itself; leave one of the two out")

@@ -82,15 +82,15 @@ def own_clusters(target: str, languages: Sequence[str], limit: int | None, sourc
 
 def _measured(manifest: Path, subset: str) -> dict[str, tuple[float, float]]:
     """By target, the median over deltas of three seeds or more of what clusters and training runs scatter by."""
-    from xscale.cli.leaderboard import load
     from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap
     from xscale.leaderboard.ladders import seed_groups
     from xscale.leaderboard.statistics import seed_parts
+    from xscale.loading import load
 
     if not manifest.exists():
         return {}
     found: dict[str, list[tuple[float, float]]] = {}
-    for panel in load(manifest, None, None, None)[0]:
+    for panel in load(manifest)[0]:
         if subset not in panel.masks:
             continue
         bootstrap = Bootstrap(panel, 1000)

@@ -444,12 +444,25 @@ def _scores_choices(target: str) -> bool:
     return get_target(target).head == "multiple_choice"
 
 
-def prepare(head: Head, sections: Sequence[Section], budget: int, one_block: bool = False) -> Work:
-    """Tokenise the documents of the sections' needed blocks (or find them tokenised) and plan the batches, block by block.
+def block_sizes(budget: int) -> tuple[int, int]:
+    """Documents of a language's first block, and how many times larger the next ones are, for batches of `budget` tokens:
+    larger batches need larger blocks, or there is more padding in them."""
+    return max(FIRST_BLOCK, budget // 128), 4 if budget <= TOKENS_A_BATCH_ON_CPU else 8
 
-    Larger batches need larger blocks, or there is more padding in them.
-    """
-    first, growth = max(FIRST_BLOCK, budget // 128), 4 if budget <= TOKENS_A_BATCH_ON_CPU else 8
+
+def refuse_unknown_ids(head: Head, highest: int) -> None:
+    """Raise `UserError` where a token's number is none of the model's."""
+    known = int(getattr(head.config, "vocab_size", 0) or 0)
+    if known and highest >= known:
+        raise UserError(
+            f"checkpoint {head.folder}: its tokenizer has ids up to {highest}, its model {known} of them; they do not "
+            "belong together"
+        )
+
+
+def prepare(head: Head, sections: Sequence[Section], budget: int, one_block: bool = False) -> Work:
+    """Tokenise the documents of the sections' needed blocks (or find them tokenised) and plan the batches, block by block."""
+    first, growth = block_sizes(budget)
     pairs: list[tuple[str, str]] = []
     starts: list[int] = []  # the first text of each block
     places: list[tuple[int, int, int]] = []
@@ -466,12 +479,7 @@ def prepare(head: Head, sections: Sequence[Section], budget: int, one_block: boo
                     needed += range(len(pairs), len(pairs) + len(texts))
                 pairs += texts
     tokens = tokenised(pairs, head.folder, head.max_length, lambda: load_tokenizer(head.folder))
-    known = int(getattr(head.config, "vocab_size", 0) or 0)
-    if known and len(tokens.ids) and int(tokens.ids.max()) >= known:
-        raise UserError(
-            f"checkpoint {head.folder}: its tokenizer has ids up to {int(tokens.ids.max())}, its model {known} of them; "
-            "they do not belong together"
-        )
+    refuse_unknown_ids(head, int(tokens.ids.max()) if len(tokens.ids) else 0)
     lengths = tokens.lengths
     plan = [
         start + batch

@@ -15,7 +15,6 @@ from harness_tasks.subsets.membership import known_labels
 from harness_tasks.targets import Target, targets
 from xscale.evaluation.predictions import Predictions
 
-WITH_CHOICES = ("pair_classification", "multiple_choice")
 ABOVE_ZERO, BELOW_BEST = 1e-6, 1e-5  # what rounding may do to a log-probability
 
 ONE_ANSWER = 0.95  # share of documents with the same answer from which on a checkpoint is called collapsed
@@ -33,7 +32,7 @@ def of_one_answer(stored: Predictions) -> list[str]:
     return [
         name
         for name, target in targets().items()
-        if target.head in WITH_CHOICES
+        if target.has_choices
         and (here := names == name).any()
         and share_of_one_answer(answers[here]) >= ONE_ANSWER
     ]
@@ -95,7 +94,7 @@ def implausible(stored: Predictions) -> list[str]:
             found.append(f"{target}: {', '.join(unnamed)} is not in its description")
         if target not in known:
             continue
-        if known[target].head in WITH_CHOICES:
+        if known[target].has_choices:
             found += _choices(known[target], part)
         else:
             found += _texts(known[target], part)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from harness_tasks.targets import get_target
 from xscale.errors import UserError
 from xscale.evaluation.batches import Batch, Section, batch_plan, blocks, needed_blocks
-from xscale.evaluation.encoder_lm import FIRST_BLOCK, TOKENS_A_BATCH_ON_CPU, Call, Head, load_tokenizer
+from xscale.evaluation.encoder_lm import Call, Head, block_sizes, load_tokenizer, refuse_unknown_ids
 from xscale.evaluation.scores import batch_number
 from xscale.heads import HEADS, Document, Inputs, Text, padded_texts
 from xscale.heads import Head as TextHead
@@ -71,7 +71,7 @@ def prepare_texts(head: Head, sections: Sequence[Section], budget: int) -> TextW
     """
     of_texts = HEADS[get_target(head.target).head]
     tokenizer = load_tokenizer(head.folder)
-    first, growth = max(FIRST_BLOCK, budget // 128), 4 if budget <= TOKENS_A_BATCH_ON_CPU else 8
+    first, growth = block_sizes(budget)
     texts: list[Text] = []
     found: list[_Block] = []
     plan: list[np.ndarray] = []
@@ -97,13 +97,7 @@ def prepare_texts(head: Head, sections: Sequence[Section], budget: int) -> TextW
                 )
             )
             texts += made.texts
-    known = int(getattr(head.config, "vocab_size", 0) or 0)
-    highest = max((int(text.ids.max()) for text in texts if len(text.ids)), default=0)
-    if known and highest >= known:
-        raise UserError(
-            f"checkpoint {head.folder}: its tokenizer has ids up to {highest}, its model {known} of them; they do not "
-            "belong together"
-        )
+    refuse_unknown_ids(head, max((int(text.ids.max()) for text in texts if len(text.ids)), default=0))
     todo = [number for number, batch in enumerate(plan) if not needed.isdisjoint(batch.tolist())]
     return TextWork(
         head,

@@ -14,12 +14,11 @@ from __future__ import annotations
 import io
 import math
 import re
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xscale.errors import UserError
-from xscale.leaderboard.render import percent, subset_name, visible
+from xscale.leaderboard.render import subset_name, visible
 from xscale.leaderboard.robustness import Robustness
 from xscale.leaderboard.scaling import Curve, Point
 
@@ -310,57 +309,6 @@ def _logit_ticks(low: float, high: float) -> list[float]:
         if len(inside) <= 9:
             return inside
     return inside
-
-
-def heat_map_figure(
-    title: str, languages: Sequence[str], sizes: Sequence[int], values: Sequence[Sequence[float]]
-) -> Figure:
-    """Accuracy (shares) by language (rows) and size (columns), written into the cells; light is low,
-    dark is high.
-    """
-    mpl, figure_class = _pyplot()
-    with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure = figure_class(
-            figsize=(1.4 + 0.62 * len(sizes), 0.9 + 0.27 * len(languages)), layout="constrained"
-        )
-        axes = figure.add_subplot()
-        every = [value for row in values for value in row if not math.isnan(value)]
-        low, high = min(every, default=0.0), max(every, default=1.0)
-        scale = (high - low) or 1.0
-        colours = mpl.colormaps["cividis"]  # even in lightness, and the same to colour-blind readers
-        axes.pcolormesh(
-            [[100 * value for value in row] for row in values],
-            cmap=colours,
-            vmin=100 * low,
-            vmax=100 * high,
-            edgecolors=PAPER,
-            linewidth=1,
-        )
-        for i, row in enumerate(values):
-            for j, value in enumerate(row):
-                light = (
-                    _luminance(colours((value - low) / scale)) > 0.179
-                )  # there both have a contrast of 4.6
-                axes.text(
-                    j + 0.5,
-                    i + 0.5,
-                    percent(value),
-                    ha="center",
-                    va="center",
-                    fontsize=7.5,
-                    color="#000000" if light else "#ffffff",
-                )
-        axes.set_xticks(
-            [j + 0.5 for j in range(len(sizes))], [_short_number(size) if size else "0" for size in sizes]
-        )
-        axes.set_yticks([i + 0.5 for i in range(len(languages))], list(languages))
-        axes.invert_yaxis()
-        axes.tick_params(length=0)
-        for side in axes.spines.values():
-            side.set_visible(False)
-        axes.set_xlabel("intermediate-task examples")
-        axes.set_title(textwrap.fill(visible(title, 80), int(10 + 7.5 * len(sizes))))
-    return figure
 
 
 def _luminance(colour: Sequence[float]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -161,8 +160,3 @@ def details(result: Result) -> list[tuple[str, str]]:
         ("note", entry.note or ""),
     ]
     return [(name, visible(published(text), 400)) for name, text in items if text]
-
-
-def undefined(value: float) -> bool:
-    """Whether there is no figure."""
-    return math.isnan(value)
