@@ -15,7 +15,7 @@ from xscale.errors import UserError
 from xscale.experiment import OwnTask, Phase
 from xscale.training.heads import IGNORED, encode, model_with_head
 from xscale.training.loop import TrainingSet, plan_batches, train_steps
-from xscale.training.tasks import TASKS, Part, TrainingTask, load_examples, training_task
+from xscale.training.tasks import TASKS, Part, TrainingTask, known_tasks, load_examples, training_task
 
 # rows of the full training sets, from the data sets' cards and papers
 SIZES = {
@@ -260,3 +260,11 @@ def test_spans_and_tags_are_at_the_right_tokens(base: Path, tmp_path: Path) -> N
     assert [label for label in first.target if label != IGNORED] == [0, 1, 2]
     ids = tokenizer("the old dog _", add_special_tokens=False)["input_ids"]
     assert first.ids[0][1:-1] == ids and first.target[1:5] == [0, IGNORED, 1, 2]
+
+
+@pytest.mark.parametrize("name", [*known_tasks(), "tydiqa@fi", "panx@de", "mnli@de"])
+def test_a_task_that_is_asked_for_again_is_the_same_task(name: str) -> None:
+    """Rows are kept by their task: one that differed from itself would be read, and looked through for leaks, again."""
+    task = training_task(name)
+    assert task == training_task(name) and hash(task) == hash(training_task(name))
+    assert sum(task == training_task(other) for other in known_tasks()) == (0 if "@" in name else 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +67,9 @@ class TrainingTask:
     fields: tuple[str, ...]
     head: Head
     labels: tuple[str, ...]
-    to_example: ToExample
+    to_example: ToExample = field(
+        compare=False
+    )  # made anew for a target's rows, which are read once all the same
     metric: str
     examples: int | None
     licence: str
