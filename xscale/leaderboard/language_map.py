@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLUMNS = 24  # above it only the largest size of each arm is drawn
+FEWEST = 5  # rows that the figure has room for: the names below the map would leave one or two languages none
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def map_figure(title: str, item: LanguageMap) -> Figure:
         labels, left = _labels(item)
         sides = 5 * max(len(f"{script}, {family}") for script, family in item.groups) - left
         figure = figure_class(
-            figsize=(sides / 72 + 1.2 + 0.46 * (count + 1), 1.35 + 0.25 * len(item.codes)),
+            figsize=(sides / 72 + 1.2 + 0.46 * (count + 1), 1.35 + 0.25 * max(len(item.codes), FEWEST)),
             layout="constrained",
         )
         axes = figure.add_subplot()
@@ -157,7 +158,7 @@ def map_figure(title: str, item: LanguageMap) -> Figure:
         _heads(axes, item)
         _languages(axes, item, labels, left)
         axes.set_xlim(0, count + 1)
-        axes.set_ylim(len(item.codes), 0)
+        axes.set_ylim(max(len(item.codes), FEWEST), 0)
         axes.tick_params(length=0)
         for side in axes.spines.values():
             side.set_visible(False)
