@@ -1,10 +1,15 @@
-"""`pytest benchmarks --write-docs docs/benchmarks.md` runs the benchmarks and writes what they measured."""
+"""`pytest benchmarks --write-docs docs/benchmarks.md` runs the benchmarks and writes what they measured, by machine.
+
+What was measured stands in ``measured.json``, a record a machine and benchmark; the page's tables are made from it. A benchmark
+that is not run, and another machine's, stay as they were. The page's text above the tables is written by hand.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-import re
+from collections.abc import Callable
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +22,9 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("xscale", "lm_eval", "torch", "transformers", "tokenizers", "datasets", "numpy", "scipy")
+RECORDS = Path(__file__).resolve().parent / "measured.json"
+LIBRARIES = ("lm_eval", "torch", "transformers", "tokenizers", "datasets", "numpy", "scipy")
+TABLES = "<!-- tables: written by pytest benchmarks --write-docs -->\n"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,62 +39,95 @@ def rows_source() -> str:
     return str(folder.resolve()) if folder.is_dir() else "bundled"
 
 
+@pytest.fixture
+def goal(benchmark: Any) -> Callable[..., None]:
+    """Records what was to be reached: ``goal("times lm_eval", 5.2, at_least=5)`` or ``at_most``, with a unit."""
+
+    def add(
+        what: str,
+        measured: float,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        unit: str = "",
+    ) -> None:
+        met = measured >= at_least if at_least is not None else measured <= (at_most or 0.0)
+        wanted = f"≥ {at_least:g}" if at_least is not None else f"≤ {at_most:g}"
+        benchmark.extra_info.setdefault("goals", []).append(
+            {"what": what, "goal": wanted + unit, "measured": _short(measured) + unit, "met": met}
+        )
+
+    return add
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     path = session.config.getoption("--write-docs") if exitstatus == 0 else None  # nothing half measured
     measured = [b for b in session.config._benchmarksession.benchmarks if b.stats.rounds] if path else []
     if measured:
-        old = Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
+        records = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
         command = f"pytest {' '.join(map(str, session.config.invocation_params.args))}"
-        Path(path).write_text(render(sections_of(old) | new_sections(measured, command)), encoding="utf-8")
+        records.setdefault(_machine(), {}).update({b.name: _record(b, command) for b in measured})
+        RECORDS.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        page = Path(path).read_text(encoding="utf-8") if Path(path).exists() else "# Benchmarks\n\n" + TABLES
+        Path(path).write_text(page.partition(TABLES)[0] + TABLES + tables(records), encoding="utf-8")
 
 
-def sections_of(page: str) -> dict[str, str]:
-    """The page's sections by heading: those of benchmarks that are not run this time stay as they are."""
-    parts = re.split(r"^## (.+)\n", page, flags=re.MULTILINE)[1:]
-    return {heading: body.strip() for heading, body in zip(parts[::2], parts[1::2], strict=True)}
+def _record(benchmark: Any, command: str) -> dict[str, Any]:
+    return {
+        "group": benchmark.group or "others",
+        "seconds": _short(benchmark.stats.min),
+        "rounds": benchmark.stats.rounds,
+        "goals": benchmark.extra_info.get("goals", []),
+        "facts": {
+            name.replace("_", " "): _short(value)
+            for name, value in benchmark.extra_info.items()
+            if name != "goals"
+        },
+        "date": str(date.today()),
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "versions": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
+        "command": command,
+    }
 
 
-def new_sections(benchmarks: list[Any], command: str) -> dict[str, str]:
-    """For each group of benchmarks its heading and a table, with the command and the circumstances."""
-    groups: dict[str, list[Any]] = {}
-    for benchmark in benchmarks:
-        groups.setdefault(benchmark.group or "others", []).append(benchmark)
-    busy = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when it ended"
-    result = {}
-    for group, members in groups.items():
-        lines = [f"`{command}`; {date.today()}; {busy}; {_machine()}", ""]
-        lines += ["| what | seconds (best) × rounds | measured |", "| --- | ---: | --- |"]
-        for benchmark in members:
-            facts = [
-                f"{name.replace('_', ' ')}: {_short(value)}" for name, value in benchmark.extra_info.items()
-            ]
-            if benchmark is not members[0]:
-                facts.append(f"times the first's: {_short(benchmark.stats.min / members[0].stats.min)}")
-            name = benchmark.name.removeprefix("test_").replace("_", " ")
-            seconds = f"{_short(benchmark.stats.min)} × {benchmark.stats.rounds}"
-            lines.append(f"| {name} | {seconds} | {'; '.join(facts)} |")
-        result[group[0].upper() + group[1:]] = "\n".join(lines)
-    return result
+def tables(records: dict[str, dict[str, Any]]) -> str:
+    """The goals of all machines, then for each machine everything that was measured on it."""
+    goals = [
+        f"| {goal['what']} | {goal['goal']} | {goal['measured']} | {_letter(records, machine)} | "
+        f"{'met' if goal['met'] else '**missed**'} |"
+        for machine, benchmarks in records.items()
+        for record in benchmarks.values()
+        for goal in record["goals"]
+    ]
+    lines = ["", "## Goals, and which are missed", ""]
+    lines += ["| what | goal | measured | machine | |", "| --- | ---: | ---: | :---: | --- |", *sorted(goals)]
+    for machine, benchmarks in records.items():
+        lines += ["", f"## Machine {_letter(records, machine)}: {machine}", ""]
+        lines += ["| what | seconds (best) × rounds | measured | run |", "| --- | ---: | --- | ---: |"]
+        runs = sorted({(r["date"], r["command"], r["versions"], r["load"]) for r in benchmarks.values()})
+        for name, record in sorted(benchmarks.items(), key=lambda item: (item[1]["group"], item[0])):
+            what = f"{record['group']}: {name.removeprefix('test_').replace('_', ' ')}"
+            facts = "; ".join(f"{fact}: {value}" for fact, value in record["facts"].items())
+            run = 1 + runs.index((record["date"], record["command"], record["versions"], record["load"]))
+            lines.append(f"| {what} | {record['seconds']} × {record['rounds']} | {facts} | {run} |")
+        lines.append("")
+        lines += [
+            f"{number}. {when}, `{command}`; load average {load} when it ended; {versions}"
+            for number, (when, command, versions, load) in enumerate(runs, 1)
+        ]
+    return "\n".join(lines) + "\n"
 
 
-def render(sections: dict[str, str]) -> str:
-    """The whole page."""
-    text = (
-        "# Benchmarks\n\n"
-        "Sections that begin with a command are written by `pytest benchmarks --write-docs docs/benchmarks.md` (with the\n"
-        "names of some benchmarks, their sections only); do not edit these. Ratios are of two things measured one after\n"
-        "the other in one run. Absolute times are of the machine named, and longer where it was busy with other things (load\n"
-        "average above its cores).\n"
-    )
-    by_hand_first = sorted(sections.items(), key=lambda item: (item[1].startswith("`"), item[0]))
-    return text + "".join(f"\n## {heading}\n\n{body}\n" for heading, body in by_hand_first)
+def _letter(records: dict[str, Any], machine: str) -> str:
+    return chr(ord("A") + list(records).index(machine))
 
 
 def _machine() -> str:
-    libraries = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
-    return (
-        f"{_processor()}, {_memory()}, {platform.system()}; Python {platform.python_version()}, {libraries}"
-    )
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    units = "bf16 matrix units" if "amx_bf16" in text else "no bf16 matrix units"
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores of {processor}, {units}, {_memory()}, {platform.system()}"
 
 
 def _short(value: object) -> str:
@@ -99,15 +139,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "from the checkout"
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _memory() -> str:

@@ -1,13 +1,15 @@
 """Frozen lower layers computed once: a ladder of four sizes and two arms, each with the targets' fine-tuning, one seed.
 
 Side by side in one run: with `freeze_layers` and states that are kept (an empty store at the start), the same without keeping
-them, and with frozen embeddings alone. Run with ``pytest benchmarks/test_frozen_layers.py --benchmark-group-by=group``. A step
+them, and with frozen embeddings alone. A step
 that computes all layers' forward pass and the backward pass (twice a forward pass) of those above the cut takes
 (12 + 2 (12 - k)) / 3 (12 - k) times as many operations as one with kept states: 1.3 at k = 6, 2.7 at k = 10.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +76,30 @@ def ladder(setting: dict[str, Any], layers: int) -> None:
             train(setting, target, TARGET_ROWS, layers, start)
 
 
-@pytest.mark.benchmark(group="ladder of four sizes, two arms, one seed")
-@pytest.mark.parametrize(
-    ("layers", "kept"), [(6, True), (6, False), (10, True), (10, False), (0, False)], ids=str
-)
-def test_a_ladder(
+@pytest.mark.benchmark(group="training")
+@pytest.mark.parametrize("layers", [6, 10])
+def test_frozen_layers_computed_once(
     benchmark: Any,
+    goal: Callable[..., None],
     setting: dict[str, Any],
     layers: int,
-    kept: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Goal: 3 times faster than the same without kept states. Arithmetic allows 1.33 at 6 layers and 2.67 at 10."""
     rounds = iter(range(100))
 
-    def prepare() -> None:
+    def timed(frozen: int, kept: bool) -> float:
         monkeypatch.setenv("XSCALE_CACHE", str(tmp_path / str(next(rounds))))  # an empty store
         monkeypatch.setenv("XSCALE_HIDDEN_STATES", "8" if kept else "0")
+        start = time.perf_counter()
+        ladder(setting, frozen)
+        return time.perf_counter() - start
 
-    benchmark.extra_info |= {"layers": layers, "kept": kept, "sizes": list(SIZES)}
-    benchmark.pedantic(ladder, args=(setting, layers), setup=prepare, rounds=1)
+    computed_each_time, nothing_frozen = timed(layers, False), timed(0, False)
+    benchmark.pedantic(timed, args=(layers, True), rounds=1)
+    times = computed_each_time / benchmark.stats.stats.min
+    goal(f"frozen layers computed once, {layers} of 12: times faster", times, at_least=3)
+    benchmark.extra_info.update(
+        sizes=list(SIZES), times_no_freezing=nothing_frozen / benchmark.stats.stats.min
+    )
