@@ -64,9 +64,9 @@ def test_lm_eval_lists_its_tasks(benchmark: Any, goal: Callable[..., None], tmp_
     ]
     path = {"PYTHONPATH": str(ROOT)}
     ratios = []
-    for number in range(7):
+    for number in range(5):
         alone = seconds_of(without, tmp_path / f"without{number}", **path)
         ratios.append(seconds_of(with_ours, tmp_path / f"with{number}", **path) / alone)
     benchmark.pedantic(seconds_of, args=(with_ours, tmp_path / "last"), kwargs=path, rounds=1)
-    goal("lm_eval ls tasks: times what it takes without ours", sorted(ratios)[3], at_most=1.1)
+    goal("lm_eval ls tasks: times what it takes without ours", sorted(ratios)[2], at_most=1.1)
     benchmark.extra_info["smallest and largest ratio"] = f"{min(ratios):.3g}, {max(ratios):.3g}"
