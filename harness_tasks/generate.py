@@ -117,7 +117,7 @@ def _metric_names(spec: Target, subsets: bool) -> list[tuple[int, str]]:
 
 
 def _metric(spec: Target, name: str, number: int) -> tuple[str, str, str]:
-    aggregation = "mean" if spec.has_choices or number else "ratio_of_sums"
+    aggregation = "mean" if spec.has_choices or number == 1 else "ratio_of_sums"
     return f"metric: {name}", f"aggregation: {aggregation}", "higher_is_better: true"
 
 

@@ -43,9 +43,9 @@ class Documents(list[dict[str, Any]]):
 
 
 class Answer(str):
-    """The answer of an encoder's head, as a text; possibly with its score (numerator, denominator, entirely right)."""
+    """The answer of an encoder's head, as a text; possibly with its score (see `Target.scored`)."""
 
-    score: tuple[float, float, bool] | None = None
+    score: tuple[float, ...] | None = None
 
 
 @register_aggregation("ratio_of_sums")  # type: ignore[untyped-decorator]
@@ -59,8 +59,8 @@ def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str,
     """The metrics of one document, and the same for each of its subsets.
 
     With choices: ``acc``, 0 or 1; the prediction is the choice with the highest log-likelihood, the first one among
-    equals. Without: (numerator, denominator), and where the target has a second metric 1 if the answer is entirely
-    right, else 0.
+    equals. Without: (numerator, denominator), and where the target has further metrics 1 if the answer is entirely
+    right, else 0, and (numerator, denominator) of the second ratio.
     """
     spec = get_target(doc["target"])
     if not spec.has_choices:
@@ -76,8 +76,8 @@ def _scores_of_text(spec: Target, doc: Mapping[str, Any], answer: str) -> dict[s
     if spec.context is None and not isinstance(answer, Answer):
         raise UserError(f"{spec.name}: {spec.title} is answered by encoders only (--model xscale)")
     known = answer.score if isinstance(answer, Answer) else None
-    numerator, denominator, right = spec.scored(doc, answer) if known is None else known
-    values = ((numerator, denominator), float(right))
+    numerator, denominator, right, *second = spec.scored(doc, answer) if known is None else known
+    values = ((numerator, denominator), right, tuple(second))
     named = dict(zip(spec.metrics, values, strict=False))
     return named | {f"{metric}_{name}": value for metric, value in named.items() for name in doc["subsets"]}
 
@@ -87,7 +87,7 @@ def _metrics(spec: Target, names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "metric": "_".join(filter(None, (metric, name))),
-            "aggregation": ratio_of_sums if number == 0 and not spec.has_choices else "mean",
+            "aggregation": ratio_of_sums if number != 1 and not spec.has_choices else "mean",
             "higher_is_better": True,
         }
         for number, metric in enumerate(spec.metrics)
@@ -237,10 +237,9 @@ class ParallelTask(ConfigurableTask):
             return {}
         scores = process_results(doc, results)
         if self._empty:
-            ratio = not get_target(self.target).has_choices
             for name in self._empty:
-                of_ratio = ratio and name.startswith(f"{headline}_")
-                scores[name] = (math.nan, math.nan) if of_ratio else math.nan
+                is_ratio = self._aggregation_list[name] is ratio_of_sums
+                scores[name] = (math.nan, math.nan) if is_ratio else math.nan
             self._empty = []
         return scores
 

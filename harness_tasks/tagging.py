@@ -51,6 +51,20 @@ def word_accuracy(gold: Sequence[str], predicted: Sequence[str]) -> tuple[float,
     return float(right), float(len(gold)), right == len(gold)
 
 
+def run_f1(gold: Sequence[str], predicted: Sequence[str]) -> tuple[float, float, bool]:
+    """`span_f1` of bare tags such as parts of speech, as XTREME has it: neighbours with the same tag are one span, but where
+    the tag begins with S (SCONJ, SYM), which to seqeval means a span of one word.
+
+    That is how XTREME's seqeval (before 1.0) reads tags without a prefix. Today's takes their first letter for the prefix,
+    so that CCONJ and SCONJ would be one type; hence the prefixes that say the same to both.
+    """
+    return span_f1(_as_spans(gold), _as_spans(predicted))
+
+
+def _as_spans(tags: Sequence[str]) -> list[str]:
+    return [tag if tag == NO_TAG else ("S-" if tag.startswith("S") else "I-") + tag for tag in tags]
+
+
 def span_f1(gold: Sequence[str], predicted: Sequence[str]) -> tuple[float, float, bool]:
     """Numerator and denominator of span F1 of one sentence, and whether its spans are just the gold ones.
 
@@ -66,7 +80,7 @@ def span_f1(gold: Sequence[str], predicted: Sequence[str]) -> tuple[float, float
         from seqeval.metrics.sequence_labeling import get_entities
     except ImportError:
         raise UserError(
-            "spans are scored by seqeval, which is not installed: pip install 'xscale[xtreme]'"
+            "tags are scored by seqeval, which is not installed: pip install 'xscale[xtreme]'"
         ) from None
     right, found = set(get_entities(list(gold))), set(get_entities(list(predicted)))
     return 2.0 * len(right & found), float(len(right) + len(found)), right == found

@@ -335,8 +335,8 @@ def read_predictions(id: str, *, manifest: str | Path = MANIFEST) -> list[Predic
         One for each file of predictions (other data, or other documents of the same data, have files of their own), those begun
         last first. `.table` is a `pyarrow.Table` (`.to_pylist()`, `.to_pandas()`): target, task, language, `row` of the official
         test split, `label` and `prediction` (numbers of choices), `logprobs` (natural logarithm, one a choice), `cluster`,
-        `numerator`, `denominator`. `.info` says what they were computed with: data, texts' fingerprints, weights, precision,
-        versions.
+        `numerator`, `denominator`; `second` where a target has a second ratio (its numerator and denominator). `.info` says what
+        they were computed with: data, texts' fingerprints, weights, precision, versions.
 
     Raises:
         UserError: the id is not in the manifest, has no predictions, or a file is damaged or was changed since it was written.

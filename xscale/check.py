@@ -25,7 +25,13 @@ from xscale.errors import UserError
 from xscale.evaluation.answers import PARTIAL, SETTINGS, Selection, completed, result_key, results_of
 from xscale.evaluation.models import build_model, load_tasks
 from xscale.evaluation.plausible import implausible
-from xscale.evaluation.predictions import PREDICTIONS, Predictions, prediction_files, read_predictions
+from xscale.evaluation.predictions import (
+    PREDICTIONS,
+    Predictions,
+    prediction_files,
+    read_predictions,
+    second_of,
+)
 from xscale.files import HALF_WRITTEN, REPLACED, SET_ASIDE, move_aside, restore, sha256_of_folder
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
 from xscale.progress import say
@@ -252,6 +258,7 @@ def _differ_from_metrics(stored: Predictions, path: Path) -> list[str]:
         rows, labels, answers = (table.column(c).to_numpy() for c in ("row", "label", "prediction"))
         spec, right = get_target(target), labels == answers
         parts = [table.column(c).to_numpy() for c in ("numerator", "denominator")]
+        second = np.array(second_of(table)).T  # (2, rows) of a target with a second ratio
         members = load_membership(target, stored.info["anchors"][target], source=_source(stored.info))
         for metric, value in scores.get(name, {}).items():
             subset, _, _ = metric.partition(",")
@@ -261,8 +268,9 @@ def _differ_from_metrics(stored: Predictions, path: Path) -> list[str]:
                 continue
             chosen = np.isin(rows, members[subset]) if subset else np.ones(len(rows), dtype=bool)
             computed = float(right[chosen].mean()) if chosen.any() else None
-            if of == spec.metrics[0] and computed is not None:
-                computed = float(parts[0][chosen].sum() / parts[1][chosen].sum())
+            if of in (spec.metrics[0], spec.second) and computed is not None:
+                above, below = parts if of == spec.metrics[0] else second
+                computed = float(above[chosen].sum() / below[chosen].sum())
             if computed is not None and not (isinstance(value, float | int) and abs(computed - value) < 1e-6):
                 defects.append(
                     f"{path.name} beside it says {metric} = {value} for {name}, the predictions give {computed:.6f}"

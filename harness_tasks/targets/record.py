@@ -182,7 +182,8 @@ class Target:
             for tags the list of their names, for retrieval what tells the right candidate. Of anything else it
             raises KeyError, TypeError, ValueError or IndexError, whose words the user sees with file and row
         read: row of a file -> fields of the target that files do not have as such (the words of a sentence as a text)
-        metrics: names of lm_eval's metrics: that of the figure; possibly that of the share of entirely right answers
+        metrics: names of lm_eval's metrics: that of the figure; possibly that of the share of entirely right answers, and then
+            that of a second ratio of sums
         tags: names of the tags in the order of the model's outputs (token classification)
         contexts: other prompts, by the option that asks for them
         pivot: field -> its values; such a field is taken from the English row, and is part of the anchor
@@ -191,7 +192,8 @@ class Target:
         subsets: the ones that ship
         cluster: number of an English row -> number of its cluster; rows of a cluster are not independent
         score: (label, prediction) -> numerator, denominator of the target's figure, which is the ratio of their sums;
-            without choices (document, answer as a text) -> numerator, denominator, whether it is entirely right
+            without choices (document, answer as a text) -> numerator, denominator, whether it is entirely right, and
+            numerator and denominator of the second ratio, of a target that has one
         candidates: of retrieval: (language, split, source) -> name and text of each candidate; a document is answered with
             a name, "-1" is none
         mined: of retrieval: whether a document may have no right candidate; what is mined must then score higher than a
@@ -261,10 +263,15 @@ class Target:
         """Whether a head is fine-tuned for it; else the encoder answers as the intermediate phase left it."""
         return self.head != "retrieval"
 
-    def scored(self, doc: Doc, answer: str) -> tuple[float, float, bool]:
-        """Of a document without choices: numerator, denominator and whether the answer is entirely right."""
-        numerator, denominator, right = self.score(doc, answer)
-        return float(numerator), float(denominator), bool(right)
+    @property
+    def second(self) -> str | None:
+        """The metric of a second ratio of sums, of a target without choices that has one."""
+        return self.metrics[2] if len(self.metrics) > 2 else None
+
+    def scored(self, doc: Doc, answer: str) -> tuple[float, ...]:
+        """Of a document without choices: numerator, denominator, 1 if the answer is entirely right (else 0); with a second
+        ratio, its numerator and denominator."""
+        return tuple(map(float, self.score(doc, answer)))
 
     @property
     def pivot_language(self) -> str:

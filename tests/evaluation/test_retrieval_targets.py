@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -286,6 +287,23 @@ def test_another_layer_can_be_given(done, mirror):
     assert all(int(second[place]) in best[doc["row"]] for place, doc in enumerate(section.documents))
     with pytest.raises(UserError, match="layers 1 to 2"):
         EncoderLM(str(folder), layer=3).texts("tatoeba", [section])
+
+
+def test_an_entry_of_its_own_has_another_layer(done, mirror, tmp_path):
+    work = shutil.copytree(done, tmp_path / "work")
+    manifest = ("--manifest", work / "manifest.json")
+    arguments = ("--model", "xscale", "--model-args", "pretrained=checkpoints/ret-16-seed1,layer=2")
+    code, _, err = call("add", "--id", "layer2", *arguments, "--target", "tatoeba", *manifest)
+    assert code == 0, err
+    code, _, err = call("eval", "layer2", "--data", mirror, "--languages", "jv", *manifest)
+    assert code == 0, err
+    table = read_predictions(work / "results/layer2/predictions.parquet").table.to_pylist()
+    file = read_rows("google/xtreme", "tatoeba.jav", "validation", str(mirror))
+    sides = [[row[side].strip() for row in file] for side in ("source_sentence", "target_sentence")]
+    best = loop_nearest(*(embeddings(work / "checkpoints/ret-16-seed1/tatoeba", t, 2) for t in sides))
+    assert {row["row"]: row["prediction"] for row in table} == {n: int(n in best[n]) for n in range(40)}
+    code, out, err = call("board", "--xtreme", *manifest)
+    assert code == 0 and "layer2" in out, (out, err)
 
 
 @pytest.mark.parametrize(("layers", "layer"), [(12, 7), (24, 14), (2, 1), (1, 1)])

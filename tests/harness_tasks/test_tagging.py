@@ -4,11 +4,12 @@ import builtins
 import gzip
 import json
 import random
+import warnings
 
 import pytest
 
 from harness_tasks.errors import UserError
-from harness_tasks.tagging import NER_TAGS, UD_TAGS, span_f1, word_accuracy, words_text
+from harness_tasks.tagging import NER_TAGS, UD_TAGS, run_f1, span_f1, word_accuracy, words_text
 
 
 def sentences(tags, seed, count=300):
@@ -42,6 +43,39 @@ def test_sums_over_sentences_give_scikit_learns_accuracy(seed):
     assert [score[2] for score in scores] == [a == b for a, b in zip(gold, predicted, strict=True)]
 
 
+def runs(line):
+    """(tag, first, last) of a plain loop over neighbours with the same tag; SCONJ and SYM stand alone."""
+    found = []
+    for place, tag in enumerate(line):
+        if tag == "O":
+            continue
+        if found and found[-1][0] == tag and found[-1][2] == place - 1 and tag not in ("SCONJ", "SYM"):
+            found[-1] = (tag, found[-1][1], place)
+        else:
+            found.append((tag, place, place))
+    return set(found)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(5))
+def test_f1_of_parts_of_speech_is_that_of_runs_and_of_seqeval_on_whole_tags(seed):
+    metrics = pytest.importorskip("seqeval.metrics")
+    gold, predicted = sentences([*UD_TAGS, "NOUN", "NOUN", "NOUN", "SCONJ", "SCONJ", "CCONJ"], seed)
+    predicted[0] = ["O"] * len(gold[0])  # words without a tag
+    scores = [run_f1(*pair) for pair in zip(gold, predicted, strict=True)]
+    above, below = (sum(score[part] for score in scores) for part in (0, 1))
+    expected = [(runs(a), runs(b)) for a, b in zip(gold, predicted, strict=True)]
+    assert above == sum(2 * len(a & b) for a, b in expected)
+    assert below == sum(len(a) + len(b) for a, b in expected)
+    # what seqeval before 1.0 made of a bare tag: its first letter, and the whole tag as the type
+    named = [[[f"{tag[0]}-{tag}" for tag in line] for line in lines] for lines in (gold, predicted)]
+    with warnings.catch_warnings(action="ignore"):
+        assert above / below == pytest.approx(metrics.f1_score(*named), abs=1e-12)
+    assert run_f1(["SCONJ", "SCONJ"], ["SCONJ", "CCONJ"]) == (2.0, 4.0, False)  # one type to today's seqeval
+    words = [word_accuracy(*pair) for pair in zip(gold, predicted, strict=True)]
+    assert abs(above / below - sum(s[0] for s in words) / sum(s[1] for s in words)) > 0.005
+
+
 def test_a_sentence_without_spans_counts_nothing():
     pytest.importorskip("seqeval")
     assert span_f1(["O", "O"], ["O", "O"]) == (0.0, 0.0, True)
@@ -49,7 +83,7 @@ def test_a_sentence_without_spans_counts_nothing():
     assert span_f1(["B-PER", "I-PER", "B-PER"], ["B-PER", "I-PER", "I-PER"]) == (0.0, 3.0, False)
 
 
-@pytest.mark.parametrize("score", [span_f1, word_accuracy])
+@pytest.mark.parametrize("score", [span_f1, run_f1, word_accuracy])
 def test_a_tag_is_needed_for_each_word(score):
     with pytest.raises(ValueError):
         score(["O", "O"], ["O"])

@@ -75,9 +75,12 @@ def test_every_published_row_is_a_document(target, language, real_data):
 def test_an_answer_is_scored_whatever_it_is(target):
     pytest.importorskip("seqeval")
     spec = get_target(target)
-    gold = ["NOUN", "VERB"] if target == "udpos" else ["B-LOC", "I-LOC"]
+    pos = target == "udpos"
+    gold = ["NOUN", "NOUN", "VERB"] if pos else ["B-LOC", "I-LOC"]
     doc = {"gold": gold}
-    assert spec.scored(doc, " ".join(gold)) == (2.0, 2.0, True)
-    assert spec.scored(doc, " ".join([*gold, "X"])) == (2.0, 2.0, True)  # what is too much belongs to no word
-    assert spec.scored(doc, "") == ((0.0, 2.0, False) if target == "udpos" else (0.0, 1.0, False))
-    assert spec.scored(doc, gold[0]) == ((1.0, 2.0, False) if target == "udpos" else (0.0, 2.0, False))
+    # parts of speech: 2 x right runs, runs of both, all right; right words, words
+    right = (4.0, 4.0, 1.0, 3.0, 3.0) if pos else (2.0, 2.0, 1.0)
+    assert spec.scored(doc, " ".join(gold)) == right
+    assert spec.scored(doc, " ".join([*gold, "X"])) == right  # what is too much belongs to no word
+    assert spec.scored(doc, "") == ((0.0, 2.0, 0.0, 0.0, 3.0) if pos else (0.0, 1.0, 0.0))
+    assert spec.scored(doc, gold[0]) == ((0.0, 3.0, 0.0, 1.0, 3.0) if pos else (0.0, 2.0, 0.0))

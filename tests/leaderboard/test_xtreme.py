@@ -17,7 +17,7 @@ from xscale.cli.main import app
 from xscale.errors import UserError
 from xscale.experiment import read_experiment
 from xscale.experiment.schema import arms_of
-from xscale.leaderboard import xtreme
+from xscale.leaderboard import panels, xtreme
 from xscale.leaderboard.panels import Result, Scores, scores_of
 from xscale.leaderboard.render import FORMATS
 from xscale.manifest import Manifest, write_manifest
@@ -89,6 +89,25 @@ def test_a_missing_part_is_named_and_no_mean_is_given(change, said: str, lost: s
 
 
 @pytest.mark.usefixtures("nine")
+def test_scores_of_another_version_of_a_task_answered_with_texts_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the score is stored of such answers, and nothing says that it was the same measure."""
+    made = dict(xtreme.targets())
+    made["t2"] = replace(made["t2"], answers=(), version="2.0")
+    for module in (xtreme, panels):
+        monkeypatch.setattr(module, "targets", lambda: made)
+    results = Result(entry("x", size=0), "ok", scores=every(0.5))  # of version 1.0
+    (row,) = xtreme.xtreme_rows([results])
+    assert "POS: version 1.0 of its task scored otherwise; run `xscale eval` again" in row.note
+    assert math.isnan(row.cells["POS"].score) and math.isnan(row.average)
+    assert row.means["pair sentence"] == pytest.approx(0.5)
+    again = every(0.5) | {"t2": replace(results.scores["t2"], version="2.0")}
+    (row,) = xtreme.xtreme_rows([replace(results, scores=again)])
+    assert not row.note and row.cells["POS"].score == pytest.approx(0.5)
+
+
+@pytest.mark.usefixtures("nine")
 def test_seeds_are_one_row_and_a_seed_that_lacks_a_task_is_named() -> None:
     entries = ladder((0, 512), seeds=(1, 2))
     results = [Result(made, "ok", scores=every(0.5 + 0.1 * (made.seed or 0))) for made in entries]
@@ -127,6 +146,13 @@ def test_published_rows_have_a_source_and_no_average() -> None:
     rows = {row.name: row for row in xtreme.published_rows()}
     assert rows["X-STILTs"].cells["TyDiQA"].score == pytest.approx(0.76)
     assert rows["XLM-R"].cells["XNLI"].score == pytest.approx(0.792)
+    pos = rows["XLM-R"]
+    assert pos.cells["POS"].score == pytest.approx(0.738)
+    assert (
+        "POS: Hu et al. 2020, arXiv 2003.11080, Table 20; read in google-research/xtreme issue 56"
+        in pos.source
+    )
+    assert pos.source.startswith("Xue et al. 2020") and "POS:" not in rows["mBERT"].source
     for row in rows.values():
         assert "arXiv" in row.source and math.isnan(row.average) and "F1 only" in row.note
     assert all(column in xtreme.COLUMNS for row in rows.values() for column in row.cells)

@@ -41,9 +41,11 @@ from xscale.evaluation.plausible import is_plausible
 from xscale.evaluation.predictions import (
     PREDICTIONS,
     SCHEMA,
+    WITH_SECOND,
     Predictions,
     prediction_files,
     read_predictions,
+    second_of,
     write_predictions,
 )
 from xscale.evaluation.processes import is_first_process
@@ -286,13 +288,14 @@ def known_answers(stored: Sequence[Stored], key: Mapping[str, Any], target: str)
         names = ["target", "language", "row", "label", "logprobs"]
         has_choices = get_target(target).has_choices
         names += [] if has_choices else ["numerator", "denominator", "prediction"]
-        columns = (table.column(name).to_pylist() for name in names)
+        columns = [table.column(name).to_pylist() for name in names]
+        columns += [] if has_choices else [second_of(table)]
         for name, language, row, label, scores, *score in zip(*columns, strict=True):
             if name == target and language in same:
                 known.setdefault(language, {})[row] = (
                     np.array([label, *scores], dtype=np.float32)
                     if has_choices
-                    else np.array([label, *score], dtype=np.float64)
+                    else np.array([label, *score[:3], *score[3]], dtype=np.float64)
                 )
     return known
 
@@ -502,7 +505,7 @@ def _store(
         path = _new_file(folder) if home is None else home.path
         text = json.dumps(merged, indent=2, default=handle_non_serializable, ensure_ascii=False)
         write_text(results_of(path), text + "\n")
-        write_predictions(path, pa.concat_tables(tables), info)
+        write_predictions(path, _one_table(tables), info)
     return merged
 
 
@@ -597,7 +600,24 @@ def _table(target: str, language: str, answered: Answered) -> pa.Table:
         "numerator": (labels == predictions).astype(np.float64) if has_choices else scores[:, 0],
         "denominator": np.ones(total) if has_choices else scores[:, 1],
     }
+    if get_target(target).second:
+        columns["second"] = pa.array(scores[:, 3:].tolist())
+        return pa.table(columns).cast(WITH_SECOND)
     return pa.table(columns).cast(SCHEMA)
+
+
+def _one_table(tables: Sequence[pa.Table]) -> pa.Table:
+    """Rows of several tables; where one has second ratios, the rows of the others have an empty one."""
+    if any("second" in table.column_names for table in tables):
+        tables = [
+            table
+            if "second" in table.column_names
+            else table.append_column(
+                WITH_SECOND.field("second"), pa.array(second_of(table), pa.list_(pa.float64()))
+            )
+            for table in tables
+        ]
+    return pa.concat_tables(tables)
 
 
 def _merge(outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class EncoderLM(LM):
         self, target: str, sections: Sequence[Section], *, one_block: bool = False
     ) -> list[dict[int, np.ndarray]]:
         """For each section, by position the log-probabilities (float32) of a needed document's choices, in the task's order;
-        without choices what its answer scores: numerator, denominator, 1 if it is entirely right (float64).
+        without choices what its answer scores (`Target.scored`, float64).
 
         They are the same to the last bit whatever else is needed, but where `one_block` makes all documents one block.
         """

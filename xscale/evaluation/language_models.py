@@ -125,8 +125,8 @@ def _refuse_without_tokenizer(model: Any, target: str) -> None:
 def generated_answers(
     model: Any, target: str, sections: Sequence[Section], kept: Kept, evaluation: Mapping[str, Any]
 ) -> tuple[list[dict[int, np.ndarray]], int | None, bool]:
-    """As `language_model_answers`, of documents without choices: by position numerator, denominator and 1 where the text that
-    the model wrote is entirely right (float64). The texts themselves are kept nowhere.
+    """As `language_model_answers`, of documents without choices: by position what the text that the model wrote scores
+    (`Target.scored`, float64). The texts themselves are kept nowhere.
 
     Raises `UserError` where only encoders answer the target.
     """
@@ -173,14 +173,14 @@ def generated_answers(
     for part, name in zip(parts, names, strict=True):
         if name not in done:
             raise RuntimeError(f"{target}: a part of {len(part)} documents was answered by no process")
-        for (n, position), row in zip(part, done[name].reshape(-1, 3), strict=True):
+        for (n, position), row in zip(part, done[name].reshape(len(part), -1), strict=True):
             result[n][position] = row
     return result, None, False
 
 
 class StoredAnswersLM(LM):
     """Gives lm_eval the answers of one target that are there already: `answers` has, by language and row, the
-    log-likelihood of each choice, without choices numerator, denominator and 1 where it is entirely right."""
+    log-likelihood of each choice, without choices what `Target.scored` gives."""
 
     def __init__(self, answers: Mapping[str, Mapping[int, np.ndarray]]) -> None:
         super().__init__()
@@ -204,9 +204,8 @@ class StoredAnswersLM(LM):
         result: list[str] = []
         for request in requests:
             document: Any = request.doc
-            numerator, denominator, right = self.answers[document["language"]][document["row"]].tolist()
             answer = Answer("")
-            answer.score = numerator, denominator, bool(right)
+            answer.score = tuple(self.answers[document["language"]][document["row"]].tolist())
             result.append(answer)
         return result
 

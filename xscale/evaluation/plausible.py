@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from harness_tasks.subsets.membership import known_labels
 from harness_tasks.targets import Target, targets
-from xscale.evaluation.predictions import Predictions
+from xscale.evaluation.predictions import Predictions, second_of
 
 ABOVE_ZERO, BELOW_BEST = 1e-6, 1e-5  # what rounding may do to a log-probability
 
@@ -97,7 +97,8 @@ def implausible(stored: Predictions) -> list[str]:
         if known[target].has_choices:
             found += _choices(known[target], part)
         else:
-            found += _texts(known[target], part)
+            version = (info.get("task_versions") or {}).get(target)
+            found += _texts(known[target], part, known[target].version == version)
         found += _rows(known[target], part, language, languages, stored)
     return found
 
@@ -133,8 +134,9 @@ def _choices(spec: Target, part: pa.Table) -> list[str]:
     return []
 
 
-def _texts(spec: Target, part: pa.Table) -> list[str]:
-    """Answered with a text, of which only the score is stored: label 1, prediction 1 where it is entirely right."""
+def _texts(spec: Target, part: pa.Table, todays: bool) -> list[str]:
+    """Answered with a text, of which only the score is stored: label 1, prediction 1 where it is entirely right; of today's
+    version of the task also the second ratio, if it has one."""
     label, answer = (part.column(name).to_numpy() for name in ("label", "prediction"))
     wrong = np.flatnonzero((label != 1) | (answer < 0) | (answer > 1))
     if len(wrong):
@@ -145,10 +147,19 @@ def _texts(spec: Target, part: pa.Table) -> list[str]:
     lengths = pc.list_value_length(part.column("logprobs").combine_chunks()).to_numpy(zero_copy_only=False)
     right, total = (part.column(name).to_numpy() for name in ("numerator", "denominator"))
     possible = (right >= 0) & (right <= total) & np.isfinite(total) & (lengths == 0)
+    if todays:
+        possible &= np.array([_is_second(spec, pair) for pair in second_of(part)], dtype=bool)
     if not possible.all():
         line = int(np.flatnonzero(~possible)[0])
         return [f"{spec.name}, line {line}: {right[line]} of {total[line]} is no score of {spec.name}"]
     return []
+
+
+def _is_second(spec: Target, pair: Sequence[float]) -> bool:
+    """Whether these are numerator and denominator of the target's second ratio, if it has one."""
+    if not spec.second:
+        return not pair
+    return len(pair) == 2 and 0 <= pair[0] <= pair[1] < np.inf
 
 
 def _rows(

@@ -33,6 +33,8 @@ SCHEMA = pa.schema(
         ("denominator", pa.float64()),
     ]
 )
+# one column more where a target has a second ratio of sums: its numerator and denominator, nothing for other targets
+WITH_SECOND = SCHEMA.append(pa.field("second", pa.list_(pa.float64())))
 PREDICTIONS = (
     "predictions.parquet"  # its name in results/<id>/; others beside it are predictions-2.parquet, ...
 )
@@ -48,9 +50,9 @@ _DESCRIPTION = b"xscale description"  # a checksum of the description; files of 
 class Predictions:
     """What one checkpoint answered.
 
-    `table` has the columns of `SCHEMA`: `row` is the row of the official test split; rows with the same `cluster` are not
-    independent; `label` and `prediction` are indices of choices; accuracy is the sum of `numerator` over that of
-    `denominator`; `logprobs` is the log-probability of each choice (natural logarithm). `info` says what they were
+    `table` has the columns of `SCHEMA`, or of `WITH_SECOND`: `row` is the row of the official test split; rows with the same
+    `cluster` are not independent; `label` and `prediction` are indices of choices; accuracy is the sum of `numerator` over
+    that of `denominator`; `logprobs` is the log-probability of each choice (natural logarithm). `info` says what they were
     computed with: checkpoint, weights, model_args, precision, encoding_version, source, fingerprints, anchors,
     task_versions, lm_eval, limit.
     """
@@ -61,7 +63,8 @@ class Predictions:
 
 def write_predictions(path: Path, table: pa.Table, info: dict[str, Any]) -> None:
     """Write the predictions of one checkpoint, whole or not at all, with a checksum of their values and of `info`."""
-    table = with_scores(table).cast(SCHEMA)
+    table = with_scores(table)
+    table = table.cast(WITH_SECOND if "second" in table.column_names else SCHEMA)
     text = json.dumps(info, sort_keys=True).encode()
     stamped = table.replace_schema_metadata(
         {_KEY: text, _CONTENT: _checksum(table), _DESCRIPTION: _digest(text)}
@@ -83,6 +86,11 @@ def with_scores(table: pa.Table) -> pa.Table:
     columns["numerator"] = pa.array((label == prediction).astype(np.float64))
     columns["denominator"] = pa.array(np.ones(len(rows)))
     return pa.table({name: columns[name] for name in SCHEMA.names}).cast(SCHEMA)
+
+
+def second_of(table: pa.Table) -> list[list[float]]:
+    """By row, numerator and denominator of the target's second ratio; nothing where it has none."""
+    return table.column("second").to_pylist() if "second" in table.column_names else [[]] * table.num_rows
 
 
 def clusters(names: Sequence[str], rows: np.ndarray) -> np.ndarray:
@@ -136,7 +144,7 @@ def read_predictions(path: Path) -> Predictions:
     except (OSError, pa.ArrowException) as error:
         raise _damaged(path, error) from None
     old = table.schema.equals(_SCHEMA_0_1)
-    if not old and not table.schema.equals(SCHEMA):
+    if not old and not any(table.schema.equals(schema) for schema in (SCHEMA, WITH_SECOND)):
         raise _damaged(path, "other columns than expected")
     if table.num_rows == 0 or any(column.null_count for column in table.columns):
         raise _damaged(path, "empty, or values are missing")

@@ -23,6 +23,7 @@ from harness_tasks.targets import get_target, targets
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap, Delta, difference
 from xscale.leaderboard.ladders import experiment_of, recipe_of
+from xscale.leaderboard.panels import is_todays
 from xscale.leaderboard.render import grid, percent, span, text_block, visible
 from xscale.leaderboard.xtreme import COLUMNS, QUESTIONS
 from xscale.manifest import Entry
@@ -129,7 +130,8 @@ def _counts(bootstrap: Bootstrap) -> bool:
     panel = bootstrap.panel
     known = targets().get(panel.target)
     column = known.benchmark[1] if known is not None and known.benchmark else None
-    return column in COLUMNS and not panel.bundled and not panel.further
+    whole = not panel.bundled and not panel.further and is_todays(panel.target, panel.key[3])
+    return column in COLUMNS and whole
 
 
 def _arms(entries: Sequence[Entry]) -> list[Arm]:

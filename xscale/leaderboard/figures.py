@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness_tasks.targets import targets
 from xscale.leaderboard import statistics as st
 from xscale.leaderboard.bootstrap import Bootstrap, estimate
 from xscale.leaderboard.panels import Panel
@@ -34,8 +33,7 @@ class Figure:
     @property
     def metric(self) -> str:
         """The name of lm_eval's metric: acc, f1, ..."""
-        known = targets().get(self.target)
-        return known.metrics[0] if known else "acc"
+        return self.panel.metric
 
 
 def figures(panels: Sequence[Panel], ids: Sequence[str], draws: int = st.DRAWS) -> list[Figure]:

@@ -517,9 +517,16 @@ class Panel:
     @property
     def measure(self) -> str:
         """What the figure is: accuracy, or F1."""
-        spec = targets().get(self.target)
-        metric = "acc" if spec is None else spec.metrics[0]
-        return {"acc": "accuracy", "f1": "F1"}.get(metric, metric)
+        return {"acc": "accuracy", "f1": "F1"}.get(self.metric, self.metric)
+
+    @property
+    def metric(self) -> str:
+        """lm_eval's name of the figure. Of another version of a task without choices only the scores are stored, and what
+        they are is not known."""
+        spec, version = targets().get(self.target), self.key[3]
+        if spec is None:
+            return "acc"
+        return spec.metrics[0] if is_todays(self.target, version) else f"score of task version {version}"
 
     @property
     def further(self) -> bool:
@@ -539,6 +546,12 @@ class Panel:
         limited = ", limited" if any(limit is not None for limit in self.limits) else ""
         source = "" if self.bundled else f", source {' and '.join(self.source_names)}"
         return f"{what}: {languages}, {self.row_count():,} rows{limited}{source}"
+
+
+def is_todays(target: str, version: str) -> bool:
+    """Whether stored scores are in the target's measure; those of documents with choices can always be told anew."""
+    spec = targets().get(target)
+    return spec is None or spec.has_choices or spec.version == version
 
 
 def of_bundled_suite(target: str, source: str, anchor: str) -> bool:

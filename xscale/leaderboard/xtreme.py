@@ -19,7 +19,7 @@ from typing import Any
 from harness_tasks.targets import targets
 from xscale.errors import UserError
 from xscale.leaderboard.ladders import recipe_of
-from xscale.leaderboard.panels import Result, of_bundled_suite
+from xscale.leaderboard.panels import Result, is_todays, of_bundled_suite
 from xscale.leaderboard.render import (
     FORMATS,
     WIDTH,
@@ -54,9 +54,9 @@ SHORT = {PAIR: "pair", STRUCTURED: "structured", QUESTIONS: "QA", RETRIEVAL: "re
 PUBLISHED = Path(__file__).with_name("published.tsv")
 CAPTION = "XTREME (Hu et al. 2020), mean over each task's languages"
 NOTES = (
-    "percent; XNLI, PAWS-X, Tatoeba: accuracy; POS: accuracy over words, where XTREME has an F1; NER, BUCC: F1; XQuAD, MLQA, "
-    "TyDiQA: F1 / exact match, which count with their mean; category: mean over its tasks; average: mean over the nine tasks; "
-    "-: not given, as a part is missing; ~: over fewer languages or rows than XTREME's, in no mean",
+    "percent; XNLI, PAWS-X, Tatoeba: accuracy; POS, NER, BUCC: F1; XQuAD, MLQA, TyDiQA: F1 / exact match, which count with their "
+    "mean; category: mean over its tasks; average: mean over the nine tasks; -: not given, as a part is missing; ~: over fewer "
+    "languages or rows than XTREME's, in no mean",
 )
 
 
@@ -161,6 +161,13 @@ def _cell(result: Result, target: str) -> Cell | None:
         for name, scores in part.items()
         if name.partition("/")[0] == target and not of_bundled_suite(target, scores.source, scores.anchor)
     ]
+    old = dict.fromkeys(scores.version for scores in parts if not is_todays(target, scores.version))
+    parts = [scores for scores in parts if is_todays(target, scores.version)]
+    if old and not parts:
+        return Cell(
+            math.nan,
+            part=f"version {' and '.join(old)} of its task scored otherwise; run `xscale eval` again",
+        )
     figures: dict[str, tuple[float, float, int]] = {}
     fewer = []
     for language in spec.languages:
@@ -212,13 +219,16 @@ def _with_means(row: Row, note: str) -> Row:
 def published_rows() -> list[Row]:
     """The reference rows of published.tsv: as published, not run here, with where each figure was read."""
     found: dict[str, dict[str, dict[str, str]]] = {}
+    sources: dict[str, dict[str, list[str]]] = {}  # model -> source -> columns
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file, delimiter="\t"):
             found.setdefault(line["model"], {}).setdefault(line["column"], {})[line["metric"]] = line["value"]
-            found[line["model"]][""] = {"source": f"{line['citation']}; read in {line['source']}"}
+            said = f"{line['citation']}; read in {line['source']}"
+            sources.setdefault(line["model"], {}).setdefault(said, []).append(line["column"])
     rows = []
     for model, columns in found.items():
-        source = columns.pop("")["source"]
+        first, *others = sorted(sources[model], key=lambda said: -len(sources[model][said]))
+        source = "; ".join([first, *(f"{', '.join(sources[model][said])}: {said}" for said in others)])
         cells = {}
         for column in filter(columns.__contains__, COLUMNS):
             given = {metric: float(value) / 100 for metric, value in columns[column].items()}
@@ -305,7 +315,7 @@ def _cells(
 
 
 def _text(cell: Cell | None) -> str:
-    if cell is None:
+    if cell is None or math.isnan(cell.score):
         return "-"
     exact = "" if cell.exact is None else f"/{percent(cell.exact)}"
     return f"{'~' if cell.part else ''}{percent(cell.score)}{exact}"

@@ -90,7 +90,7 @@ def model_card(record: dict[str, Any]) -> str:
         lines += [
             "",
             f"{target}: {kept} {scores['steps']} was kept ({scores['choose']}), English development "
-            f"accuracy {scores['english']:.4f}. Validation in other languages played no part in choosing.",
+            f"{_measure(target)} {scores['english']:.4f}. Validation in other languages played no part in choosing.",
         ]
         if scores.get("collapsed"):
             lines += [
@@ -122,3 +122,8 @@ def _loss(value: float | None) -> str:
 
 def _trained_on(record: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(phase["task"].partition("@")[0] for phase in record["phases"]))
+
+
+def _measure(target: str) -> str:
+    spec = get_target(target)
+    return "accuracy" if spec.has_choices or spec.metrics[0] == "acc" else spec.metrics[0].upper()

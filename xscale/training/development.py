@@ -202,7 +202,7 @@ def _ratio(
     scores = [
         spec.scored(document, text) for document, text in zip(development.documents, answers, strict=True)
     ]
-    return sum(number for number, _, _ in scores) / max(1e-9, sum(whole for _, whole, _ in scores))
+    return sum(score[0] for score in scores) / max(1e-9, sum(score[1] for score in scores))
 
 
 def _columns(model: PreTrainedModel, target: str) -> list[int] | None:

@@ -184,13 +184,16 @@ def _head_unit(recipe: Recipe, target: str, encoder: str, precision: PrecisionOf
         wanted = wanted.model_copy(update={"choose": "none"})
     chooses = wanted.choose == "best"
     answers = target_answers(target)
+    scored_by = {"metric": get_target(target).metrics[0]} if get_target(target).second else {}
     return HeadUnit(
         encoder=encoder,
         target=target,
         seed=recipe.seed,
         sets=tuple(_rows(recipe, sample, 0, answers) for sample in target_samples(recipe, target)),
         phase=_phase(recipe.phases[target], precision),
-        development={} if wanted.choose == "none" else wanted.model_dump(exclude_defaults=True),
+        development={}
+        if wanted.choose == "none"
+        else wanted.model_dump(exclude_defaults=True) | scored_by,  # the one of two
         looked_at=_development_rows(recipe, target) if chooses else None,
         lora=recipe.lora,
     )
