@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +41,13 @@ def resolve_source(source: str | None = None) -> str:
     chosen = str(source or os.environ.get(ENVIRONMENT) or "hub")
     if chosen == "hub":
         return chosen
-    folder = BUNDLED if chosen == "bundled" else Path(chosen.removeprefix("mirror:")).expanduser().absolute()
+    place = Path(chosen.removeprefix("mirror:")).expanduser()
+    if chosen.startswith("mirror:") and not place.is_absolute():
+        raise UserError(
+            f"data source {chosen!r}: a mirror folder of another machine; say where its rows are here with XSCALE_DATA: hub, or "
+            "the path of a mirror folder"
+        )
+    folder = BUNDLED if chosen == "bundled" else place.absolute()
     if not folder.is_dir():
         where = "the bundled suite is not installed" if chosen == "bundled" else f"no such folder: {folder}"
         raise UserError(
@@ -53,6 +60,34 @@ def source_name(source: str | None = None) -> str:
     """What results record: ``hub``, ``bundled`` or ``mirror:<absolute path>``."""
     resolved = resolve_source(source)
     return resolved if resolved in ("hub", "bundled") else f"mirror:{resolved}"
+
+
+def portable_source(recorded: str) -> str:
+    """A source without a path of this machine: of a mirror the name of its folder, ``mirror:<name>``."""
+    if recorded in ("hub", "bundled"):
+        return recorded
+    parts = [part for part in re.split(r"[/\\]", recorded.removeprefix("mirror:")) if part]
+    return f"mirror:{parts[-1] if parts else 'folder'}"
+
+
+def source_here(recorded: str) -> str:
+    """Where data that a result names (`source_name`) can be read here: there, or where that is a mirror folder which is not
+    here, what XSCALE_DATA says. Rows are known by their content, so another place changes nothing."""
+    if is_elsewhere(recorded) and os.environ.get(ENVIRONMENT):
+        return os.environ[ENVIRONMENT]
+    return recorded
+
+
+def same_source(one: str, other: str) -> bool:
+    """Whether two recorded sources are one, as far as their names tell: a mirror that is not here may be another of its name."""
+    moved = is_elsewhere(one) or is_elsewhere(other)
+    return one == other or (moved and portable_source(one) == portable_source(other))
+
+
+def is_elsewhere(recorded: str) -> bool:
+    """Whether it is a mirror folder that is not here."""
+    place = Path(recorded.removeprefix("mirror:"))
+    return recorded.startswith("mirror:") and not (place.is_absolute() and place.is_dir())
 
 
 def mirror_folder(source: str | None = None) -> Path | None:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from harness_tasks.parsing import read_json
 from harness_tasks.rows import Options, build_documents
-from harness_tasks.sources import DataError
+from harness_tasks.sources import DataError, source_here
 from harness_tasks.subsets import load_membership
 from harness_tasks.targets import get_target
 from harness_tasks.tasks import task_name
@@ -216,7 +216,7 @@ def _stale(entry: Entry, stored: Predictions, results: Path, manifest: Path) -> 
 
 
 def _source(info: Mapping[str, Any]) -> str:
-    return str(info["source"]).removeprefix("mirror:")
+    return source_here(str(info["source"]))
 
 
 def _of_task(stored: Predictions) -> Iterator[tuple[str, str, str, pa.Table]]:

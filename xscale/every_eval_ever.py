@@ -23,6 +23,7 @@ from xscale.leaderboard.figures import Figure, figures
 from xscale.leaderboard.panels import Panel, Result, build_panels, load_results
 from xscale.leaderboard.statistics import DRAWS, LEVEL
 from xscale.manifest import Entry, checkpoint_folder, read_manifest
+from xscale.portable import portable
 from xscale.workspace import Workspace
 
 SCHEMA_VERSION = "0.2.1"
@@ -92,7 +93,7 @@ def record(result: Result, found: Sequence[Figure], workspace: Workspace, now: f
         "evaluation_results": [_result(figure) for figure in found],
     }
     moment = evaluated_at(workspace.results / entry.id)
-    return made | ({"evaluation_timestamp": moment} if moment else {})
+    return dict(portable(made | ({"evaluation_timestamp": moment} if moment else {})))
 
 
 def model_id(entry: Entry, manifest: Path) -> str:

@@ -15,6 +15,7 @@ from xscale.leaderboard.figures import Figure, figures
 from xscale.leaderboard.panels import build_panels, load_results
 from xscale.leaderboard.render import percent
 from xscale.manifest import read_manifest_or_empty
+from xscale.portable import PUBLISHED, portable_text, published
 from xscale.workspace import Workspace
 
 TASKS = {  # the hub's names
@@ -27,16 +28,19 @@ METRICS = {"acc": "accuracy"}
 
 
 def published_results(workspace: Workspace, name: str) -> dict[str, str]:
-    """Files to upload with a checkpoint, by path in the repository: its card with results, and a file of results for each
-    target that was evaluated on all rows of its published test set. Empty where it has no results."""
+    """Files to upload with a checkpoint, by path in the repository: its card with results, a file of results for each target
+    that was evaluated on all rows of its published test set, and its record, both without paths of this machine. Without what
+    lies in its folder as it is to be uploaded."""
+    folder = workspace.checkpoints / name
+    kept = {file: portable_text(folder / file) for file in PUBLISHED if (folder / file).is_file()}
+    files = {file: text for file, text in kept.items() if text is not None}
     manifest = read_manifest_or_empty(workspace.manifest)
     stored = load_results(manifest, workspace.results) if any(e.id == name for e in manifest.entries) else []
     mine = [result for result in stored if result.entry.id == name and result.status == "ok"]
     found = figures(build_panels(mine), [name]) if mine else []
     if not found:
-        return {}
-    card = workspace.checkpoints / name / "README.md"
-    files = {"README.md": with_results(read_text(card), name, found)}
+        return files
+    files["README.md"] = with_results(published(read_text(folder / "README.md")), name, found)
     date = evaluated_at(workspace.results / name)
     for target in dict.fromkeys(figure.target for figure in found):
         listed = [

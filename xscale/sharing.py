@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xscale.errors import UserError
-from xscale.files import sha256_of_file, whole_file, whole_folder
+from xscale.files import whole_file, whole_folder
 from xscale.manifest import Entry, Manifest, change_manifest, read_manifest, write_manifest
+from xscale.portable import PUBLISHED, copy_portable, portable, same_content
 from xscale.workspace import CHECKPOINTS, RESULTS, Workspace
 
 MANIFEST = "checkpoints_manifest.json"
@@ -34,8 +35,9 @@ class Merged:
 def export_entries(workspace: Workspace, ids: Sequence[str], archive: Path, *, weights: bool = False) -> int:
     """Write entries with their results (and `weights`, where they lie in `checkpoints/`) into a .tar.gz; returns its bytes.
 
-    Baselines of the entries come along. Files that are hard links of each other are stored once. Raises `UserError` for an
-    unknown id, an archive that is there already, a link or special file in what would be packed.
+    Baselines of the entries come along. Files that are hard links of each other are stored once. Paths of this machine are not
+    in it: a mirror or a folder has its name only (`portable`). Raises `UserError` for an unknown id, an archive that is there
+    already, a link or special file in what would be packed.
     """
     if not archive.name.endswith(ARCHIVE_ENDINGS):
         raise UserError(f"{archive}: the name of an archive ends in .tar.gz")
@@ -51,14 +53,28 @@ def export_entries(workspace: Workspace, ids: Sequence[str], archive: Path, *, w
     if weights:
         folders += [(workspace.checkpoints / entry.id, f"{CHECKPOINTS}/{entry.id}") for entry in chosen]
     with whole_file(archive) as temporary, tempfile.TemporaryDirectory() as scratch:
-        listed = Path(scratch) / MANIFEST
-        write_manifest(listed, Manifest.model_validate({"entries": chosen}))
+        listed, copy = Path(scratch) / MANIFEST, Path(scratch) / "copy"
+        entries_there = [portable(entry.model_dump()) for entry in chosen]
+        write_manifest(listed, Manifest.model_validate({"entries": entries_there}))
         with tarfile.open(temporary, "w:gz", compresslevel=6) as packed:
-            packed.add(listed, MANIFEST)
+            packed.add(listed, MANIFEST, filter=_nobodys)
             for folder, name in folders:
                 for path in _files(folder):
-                    packed.add(path, f"{name}/{path.relative_to(folder).as_posix()}", recursive=False)
+                    inside = path.relative_to(folder).as_posix()
+                    if name.startswith(RESULTS) or inside in PUBLISHED:
+                        copy_portable(path, copy)
+                        shutil.copystat(path, copy)
+                        packed.add(copy, f"{name}/{inside}", recursive=False, filter=_nobodys)
+                    else:
+                        packed.add(path, f"{name}/{inside}", recursive=False, filter=_nobodys)
     return archive.stat().st_size
+
+
+def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member of an archive without its owner's name and number."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
 
 
 def merge(workspace: Workspace, other: Path, *, weights: bool = False) -> Merged:
@@ -131,7 +147,7 @@ def _same_checkpoint(mine: Entry, other: Entry) -> bool:
         return False
     if mine.sha256 and other.sha256:
         return mine.sha256 == other.sha256
-    return mine.model_args == other.model_args
+    return bool(portable(mine.model_args, "model_args") == portable(other.model_args, "model_args"))
 
 
 @contextlib.contextmanager
@@ -177,7 +193,7 @@ def _copy(theirs: Path, ours: Path) -> str:
     if os.path.lexists(ours):
         here = {path.relative_to(ours): path for path in _files(ours)}
         alike = here.keys() == names.keys() and all(
-            sha256_of_file(here[name]) == sha256_of_file(path) for name, path in names.items()
+            same_content(here[name], path) for name, path in names.items()
         )
         return "same" if alike else "differs"
     with whole_folder(ours) as temporary:

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from harness_tasks.sources import is_elsewhere
 from harness_tasks.targets import get_target
 from xscale.capabilities import targets_in
 from xscale.errors import UserError
@@ -352,7 +353,9 @@ def data_in_use(workspace: Workspace) -> str | None:
     files = workspace.results.glob(f"[!.]*/{PREDICTIONS}") if workspace.results.is_dir() else ()
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            return str(read_info(path)["source"]).removeprefix("mirror:")
+            source = str(read_info(path)["source"])
         except (UserError, KeyError):
             continue
+        if not is_elsewhere(source):
+            return source.removeprefix("mirror:")
     return None

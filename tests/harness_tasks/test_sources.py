@@ -11,8 +11,11 @@ from harness_tasks.sources import (
     DataError,
     fingerprint,
     load_split,
+    portable_source,
     read_rows,
     resolve_source,
+    same_source,
+    source_here,
     source_name,
 )
 
@@ -105,3 +108,21 @@ def test_fingerprint_is_of_the_fields_in_order():
 def test_the_bundled_suite_is_a_mirror():
     assert read_rows("facebook/xnli", "de", "test", "bundled")
     assert BUNDLED.is_dir()
+
+
+def test_a_mirror_of_another_machine_is_known_by_its_name(tmp_path, monkeypatch):
+    here = source_name(str(tmp_path))
+    assert portable_source(here) == f"mirror:{tmp_path.name}"
+    assert [portable_source(name) for name in ("hub", "bundled")] == ["hub", "bundled"]
+    assert same_source(here, portable_source(here)) and same_source(here, f"mirror:/gone/{tmp_path.name}")
+    assert not same_source(here, "mirror:/gone/other") and not same_source(here, "hub")
+    (tmp_path / "a" / "x").mkdir(parents=True)
+    (tmp_path / "b" / "x").mkdir(parents=True)
+    assert not same_source(*(source_name(str(tmp_path / name / "x")) for name in "ab"))  # both are here
+    monkeypatch.delenv("XSCALE_DATA", raising=False)
+    with pytest.raises(DataError, match="'mirror:x': a mirror folder of another machine; .* XSCALE_DATA"):
+        resolve_source(source_here("mirror:x"))
+    monkeypatch.setenv("XSCALE_DATA", str(tmp_path))
+    assert resolve_source(source_here("mirror:x")) == str(tmp_path)
+    assert source_here(f"mirror:{tmp_path / 'a'}") == f"mirror:{tmp_path / 'a'}"
+    assert source_here("bundled") == "bundled"

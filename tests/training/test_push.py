@@ -31,6 +31,7 @@ def test_the_card_has_the_hubs_metadata_and_what_was_trained(folder: Path) -> No
     assert card.data.library_name == "transformers"
     assert "en" in card.data.language and "sw" in card.data.language
     assert "base_model" not in yaml.safe_load(str(card.data))  # a local folder is no hub model
+    assert "`base` after intermediate training" in card.text  # of which others need not know where it lay
     assert "64 examples of bundled_nli, seed 1" in card.text
     assert "| intermediate | bundled_nli | 64 | 7,200 | 0 | 8 |" in card.text
     assert "| xnli | bundled_nli_target | 32 | 768 | 1 | 4 |" in card.text

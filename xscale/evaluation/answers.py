@@ -28,7 +28,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from harness_tasks.rows import Options, data_record, row_count
-from harness_tasks.sources import source_name
+from harness_tasks.sources import same_source, source_name
 from harness_tasks.subsets.membership import OWN
 from harness_tasks.targets import get_target
 from harness_tasks.tasks import group_name, task_name
@@ -390,7 +390,7 @@ def _home(stored: Sequence[Stored], key: Mapping[str, Any], target: str) -> tupl
             if (
                 place[0] is None
                 and target not in one.info["fingerprints"]
-                and key["source"] == one.info["source"]
+                and same_source(key["source"], one.info["source"])
             ):
                 place = one, asked
             continue
@@ -399,7 +399,7 @@ def _home(stored: Sequence[Stored], key: Mapping[str, Any], target: str) -> tupl
             return one, None
         if asked.contains(there):
             place = one, asked
-        elif there.limit == asked.limit and one.info["source"] == key["source"]:
+        elif there.limit == asked.limit and same_source(key["source"], one.info["source"]):
             extra = [language for language in asked.languages if language not in there.languages]
             place = one, View((*there.languages, *extra), asked.limit)
     return place

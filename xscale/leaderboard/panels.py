@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness_tasks.sources import DataError
+from harness_tasks.sources import DataError, source_here
 from harness_tasks.subsets import load_membership
 from harness_tasks.subsets.membership import OWN, is_bundled, shipped_membership
 from harness_tasks.targets import targets
@@ -728,7 +728,7 @@ def _members(
     try:
         if membership is not None:
             return membership(target, first.anchor), None
-        return load_membership(target, first.anchor, subset_files, first.source), None
+        return load_membership(target, first.anchor, subset_files, source_here(first.source)), None
     except DataError as error:
         problem = str(error)
     try:

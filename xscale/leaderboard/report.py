@@ -24,11 +24,12 @@ from xscale.leaderboard.page.examples import examples as example_rows
 from xscale.leaderboard.page.first import first_screen
 from xscale.leaderboard.page.languages import language_maps
 from xscale.leaderboard.page.made import made_of, measured, trained
-from xscale.leaderboard.page.parts import PAGE, Part, Plot, csv_text, environment, markup, published
+from xscale.leaderboard.page.parts import PAGE, Part, Plot, csv_text, environment, markup
 from xscale.leaderboard.page.subsets import robustness_part, subsets_part
 from xscale.leaderboard.panels import Panel, Result
 from xscale.leaderboard.render import render
 from xscale.leaderboard.table import make_board
+from xscale.portable import published
 
 SECTIONS = (
     ("boards", "Tables"),

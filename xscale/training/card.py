@@ -8,6 +8,7 @@ import yaml
 
 from harness_tasks.targets import get_target
 from xscale.base_models import EMBEDDED_E5
+from xscale.portable import portable
 from xscale.training.tasks import known_tasks
 
 _HUB_NAME = {EMBEDDED_E5: "intfloat/multilingual-e5-small"}
@@ -28,6 +29,7 @@ def model_card(record: dict[str, Any]) -> str:
     base = _HUB_NAME.get(recipe["base"], recipe["base"])
     if base.count("/") == 1 and not base.startswith((".", "/", "~")):
         metadata["base_model"] = base
+    base = str(portable(base))
     lines = ["---", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip(), "---", ""]
     lines += [f"# {recipe['id']}", ""]
     trained = "+".join(recipe["intermediate"])

@@ -9,8 +9,9 @@ from xscale.leaderboard import arm_plots
 from xscale.leaderboard.arms import Arms, arm_tables
 from xscale.leaderboard.family import Family, Question
 from xscale.leaderboard.language_map import subset_words
-from xscale.leaderboard.page.parts import Part, Plot, figure, no_change, published
+from xscale.leaderboard.page.parts import Part, Plot, figure, no_change
 from xscale.leaderboard.render import percent, span, visible
+from xscale.portable import published
 
 
 def arms(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xscale.leaderboard.page.parts import Part, no_change, published, safe
+from xscale.leaderboard.page.parts import Part, no_change, safe
 from xscale.leaderboard.panels import TARGET_NAMES, Result
 from xscale.leaderboard.render import seeds_name, visible
 from xscale.leaderboard.table import Board, Row, Table
+from xscale.portable import published
 
 
 def boards(

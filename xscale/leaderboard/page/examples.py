@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from harness_tasks.rows import Options, data_record
-from harness_tasks.sources import DataError
+from harness_tasks.sources import DataError, source_here
 from harness_tasks.targets import get_target, read_target, targets
 from xscale.leaderboard.ladders import ladders
-from xscale.leaderboard.page.parts import Part, ladder_title, published
+from xscale.leaderboard.page.parts import Part, ladder_title
 from xscale.leaderboard.panels import Panel, Result, source_label
+from xscale.portable import published
 
 EXAMPLES = 6
 
@@ -75,10 +76,11 @@ def english_rows(panel: Panel, results: Sequence[Result]) -> tuple[list[Mapping[
         if scores is None or result.entry.id not in panel.ids or "en" not in scores.fingerprints:
             continue
         try:
-            record = data_record(panel.target, "en", Options(data=scores.source))
+            source = source_here(scores.source)
+            record = data_record(panel.target, "en", Options(data=source))
             if record["data_fingerprint"] != scores.fingerprints["en"]:
                 return None, f"{none}the data at {source_label(scores.source)} is not what was evaluated."
-            return list(read_target(panel.target, "en", "test", scores.source)), ""
+            return list(read_target(panel.target, "en", "test", source)), ""
         except (DataError, OSError, ValueError) as error:
             return None, f"{none}{published(str(error))}."
     return None, f"{none}English was not evaluated."

@@ -11,11 +11,12 @@ from typing import Any
 from harness_tasks.targets import targets
 from xscale.leaderboard.arms import named_ladders
 from xscale.leaderboard.ladders import ladders
-from xscale.leaderboard.page.parts import Part, published
+from xscale.leaderboard.page.parts import Part
 from xscale.leaderboard.page.subsets import about
 from xscale.leaderboard.panels import TARGET_NAMES, Panel
 from xscale.leaderboard.render import visible
 from xscale.leaderboard.table import Board
+from xscale.portable import published
 
 
 def made_of(

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,6 @@ _MARKERS = (
     '<path d="M18 2h4v3h3v4h-3v3h-4v-3h-3v-4h3z"/>',
 )
 _DASHES = ("none", "8 4", "2 3", "10 3 2 3")
-_LOCAL = re.compile(r"(?<![\w:/.<])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:]+[/\\])+(?=[^\s/\\'\",;:]+)")
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,6 @@ def safe(name: str) -> str:
     if name and len(name) <= 40 and all(c.isascii() and (c.isalnum() or c in "_-") for c in name):
         return name
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def published(text: str) -> str:
-    """Text for a page that others read: of a local path only its last part is left."""
-    return _LOCAL.sub("", text)
 
 
 def markup(text: str) -> Any:
