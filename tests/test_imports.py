@@ -84,6 +84,7 @@ def test_the_tasks_need_neither_torch_nor_xscale(path):
             "xscale.evaluation.plausible",
             "xscale.errors",
             "xscale.files",
+            "xscale.portable",
             "xscale.terminal",
         )
         others = {n for n in imports(path) if n.startswith("xscale.") and not n.startswith(allowed)}

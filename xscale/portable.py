@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from harness_tasks.parsing import read_json, read_text
 from harness_tasks.sources import portable_source
-from xscale.errors import UserError
-from xscale.evaluation.predictions import read_predictions, write_predictions
-from xscale.files import sha256_of_file
 
-PUBLISHED = (
-    "recipe.json",
-    "README.md",
-)  # of a checkpoint folder: records in which paths are; weights and configs have none
+# of a checkpoint folder: the records in which paths are; weights and configurations have none
+PUBLISHED = ("recipe.json", "README.md")
 _LOCAL = re.compile(r"(?<![\w:/.<])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:]+[/\\])+(?=[^\s/\\'\",;:]+)")
 _PATH = re.compile(r"(?:~[^/\\]*[/\\]|/|\\\\|[A-Za-z]:[/\\])[^\n]*")
 
@@ -55,38 +47,3 @@ def portable_text(path: Path) -> str | None:
         return None if changed == record else json.dumps(changed, indent=2, ensure_ascii=False) + "\n"
     text = read_text(path) if path.suffix == ".md" else ""
     return None if published(text) == text else published(text)
-
-
-def copy_portable(path: Path, to: Path) -> None:
-    """Copy a file of a workspace; predictions, JSON records and cards without paths of this machine. What cannot be read is
-    copied as it is."""
-    try:
-        if path.suffix == ".parquet":
-            stored = read_predictions(path)
-            if (info := portable(stored.info)) != stored.info:
-                write_predictions(to, stored.table, info)
-                return
-        elif (text := portable_text(path)) is not None:
-            to.write_text(text, encoding="utf-8")
-            return
-    except UserError:
-        pass
-    shutil.copyfile(path, to)
-
-
-def same_content(one: Path, other: Path) -> bool:
-    """Whether two files are the same but for paths of the machines that they were made on."""
-    return sha256_of_file(one) == sha256_of_file(other) or (
-        one.suffix in (".parquet", ".json") and _content(one) is not None and _content(one) == _content(other)
-    )
-
-
-def _content(path: Path) -> Any:
-    """What a file says without paths; None where it cannot be read."""
-    try:
-        if path.suffix == ".json":
-            return portable(read_json(path))
-        stored = read_predictions(path)
-    except UserError:
-        return None
-    return portable(stored.info), pq.read_metadata(path).metadata[b"xscale content"]

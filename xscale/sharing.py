@@ -11,11 +11,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
+
+from harness_tasks.parsing import read_json
 from xscale.errors import UserError
-from xscale.files import whole_file, whole_folder
+from xscale.evaluation.predictions import read_predictions, write_predictions
+from xscale.files import sha256_of_file, whole_file, whole_folder
 from xscale.manifest import Entry, Manifest, change_manifest, read_manifest, write_manifest
-from xscale.portable import PUBLISHED, copy_portable, portable, same_content
+from xscale.portable import PUBLISHED, portable, portable_text
 from xscale.workspace import CHECKPOINTS, RESULTS, Workspace
 
 MANIFEST = "checkpoints_manifest.json"
@@ -62,7 +67,7 @@ def export_entries(workspace: Workspace, ids: Sequence[str], archive: Path, *, w
                 for path in _files(folder):
                     inside = path.relative_to(folder).as_posix()
                     if name.startswith(RESULTS) or inside in PUBLISHED:
-                        copy_portable(path, copy)
+                        _copy_portable(path, copy)
                         shutil.copystat(path, copy)
                         packed.add(copy, f"{name}/{inside}", recursive=False, filter=_nobodys)
                     else:
@@ -193,7 +198,7 @@ def _copy(theirs: Path, ours: Path) -> str:
     if os.path.lexists(ours):
         here = {path.relative_to(ours): path for path in _files(ours)}
         alike = here.keys() == names.keys() and all(
-            same_content(here[name], path) for name, path in names.items()
+            _same_content(here[name], path) for name, path in names.items()
         )
         return "same" if alike else "differs"
     with whole_folder(ours) as temporary:
@@ -201,3 +206,38 @@ def _copy(theirs: Path, ours: Path) -> str:
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, temporary / name)
     return "copied"
+
+
+def _copy_portable(path: Path, to: Path) -> None:
+    """Copy a file of a workspace; predictions, JSON records and cards without paths of this machine. What cannot be read is
+    copied as it is."""
+    try:
+        if path.suffix == ".parquet":
+            stored = read_predictions(path)
+            if (info := portable(stored.info)) != stored.info:
+                write_predictions(to, stored.table, info)
+                return
+        elif (text := portable_text(path)) is not None:
+            to.write_text(text, encoding="utf-8")
+            return
+    except UserError:
+        pass
+    shutil.copyfile(path, to)
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    """Whether two files are the same but for paths of the machines that they were made on."""
+    return sha256_of_file(one) == sha256_of_file(other) or (
+        one.suffix in (".parquet", ".json") and _said(one) is not None and _said(one) == _said(other)
+    )
+
+
+def _said(path: Path) -> Any:
+    """What a file says without paths; None where it cannot be read."""
+    try:
+        if path.suffix == ".json":
+            return portable(read_json(path))
+        stored = read_predictions(path)
+    except UserError:
+        return None
+    return portable(stored.info), pq.read_metadata(path).metadata[b"xscale content"]
