@@ -28,7 +28,7 @@ from xscale.manifest import (
     read_manifest_or_empty,
     refuse_remote_code,
 )
-from xscale.progress import listeners, say
+from xscale.progress import counted_jobs, job_done, listeners, say
 from xscale.workspace import (
     Workspace,
     drop_weights,
@@ -118,22 +118,26 @@ def train(
     if on_checked is not None and is_first_process():
         on_checked()
     pending, wait = list(todo), False
-    while pending:
-        left = []
-        for number, recipe in enumerate(pending):
-            try:
-                if not train_only(recipe, workspace, keep=keep, wait=wait):
-                    left.append(recipe)
-            except Exception as error:
-                failures[recipe.id] = last_line(error)
-                say(f"train {recipe.id}: failed: {failures[recipe.id]}")
-                if several_processes() or ("--debug" in sys.argv and not isinstance(error, UserError)):
-                    raise
-            if wait:
-                left += pending[number + 1 :]
-                break
-        wait = len(left) == len(pending)  # others are at work on everything that is left
-        pending = left
+    with counted_jobs(len(todo)):
+        while pending:
+            left = []
+            for number, recipe in enumerate(pending):
+                try:
+                    if train_only(recipe, workspace, keep=keep, wait=wait):
+                        job_done()
+                    else:
+                        left.append(recipe)
+                except Exception as error:
+                    failures[recipe.id] = last_line(error)
+                    job_done()
+                    say(f"train {recipe.id}: failed: {failures[recipe.id]}")
+                    if several_processes() or ("--debug" in sys.argv and not isinstance(error, UserError)):
+                        raise
+                if wait:
+                    left += pending[number + 1 :]
+                    break
+            wait = len(left) == len(pending)  # others are at work on everything that is left
+            pending = left
     if is_first_process():
         trained = [recipe for recipe in recipes if not {recipe.id, recipe.baseline} & failures.keys()]
         register(trained, workspace, {recipe.id for recipe in todo})
@@ -283,14 +287,17 @@ def evaluate(
     for name, problem in failures.items():
         say(f"evaluate {name}: failed: {problem}")
     done: list[str] = []
-    with runs_at_work(workspace.results) if pending else contextlib.nullcontext(lambda: 1) as runs:
+    with (
+        counted_jobs(len(pending)),
+        runs_at_work(workspace.results) if pending else contextlib.nullcontext(lambda: 1) as runs,
+    ):
         while pending:
             together = contextlib.nullcontext(pending)
             with together if several_processes() else _share(pending, workspace, runs()) as share:
                 done += _evaluate(share, chosen, source, workspace, shared_trunk, failures)
             others = [entry for entry in pending if entry not in share and entry.id not in failures]
             pending = unevaluated(others, chosen, source, workspace, failures)
-            pending += [entry for entry in share if entry.id not in failures and entry.id not in done]
+            job_done(len(others) - len(pending))
     raise_failures(failures, asked)
     return done
 
@@ -320,7 +327,7 @@ def _evaluate(
     shared_trunk: bool,
     failures: dict[str, str],
 ) -> list[str]:
-    """Evaluate entries together; returns the ids that have a result now. Each of the others, and why it has none, is put into
+    """Evaluate entries together; returns the ids that were evaluated here. Each that has no result now, and why, is put into
     `failures`."""
     from xscale.evaluation.sweep import evaluate_entries
 
@@ -331,7 +338,7 @@ def _evaluate(
     problems: dict[str, Exception] = {}
     together = _one_message(journal, "evaluate", share[0].id) if several_processes() else None
     with together or contextlib.nullcontext(), _progress_in(journal):
-        evaluate_entries(
+        mine = evaluate_entries(
             selections,
             source,
             workspace.manifest,
@@ -339,16 +346,20 @@ def _evaluate(
             shared_trunk=shared_trunk,
             failures=None if several_processes() or "--debug" in sys.argv else problems,
         )
-    done = [
+    stored = [
         entry.id
         for entry in share
         if entry.id not in problems and is_evaluated(entry, chosen, source, workspace)
     ]
-    for name in (entry.id for entry in share if entry.id not in done):
+    for name in (entry.id for entry in share if entry.id not in stored):
         problems.setdefault(name, RuntimeError("no result was stored"))
+    done = [name for name in stored if name in mine]
     seconds = round((time.monotonic() - start) / max(1, len(done)), 2)
-    for name in done if is_first_process() else ():
-        write_event(journal, "done", kind="evaluate", id=name, seconds=seconds)
+    for name in stored if is_first_process() else ():
+        if name in done:
+            write_event(journal, "done", kind="evaluate", id=name, seconds=seconds)
+        else:  # another run did it meanwhile, and says so
+            write_event(journal, "put off", kind="evaluate", id=name)
     if is_first_process():
         _track(done, workspace)
     for name, problem in problems.items():
@@ -410,25 +421,40 @@ def run(
     check_recipes(untrained(recipes, workspace))
     batches = [[recipe] for recipe in recipes] if experiment.keep == "predictions" else [recipes]
     noted = False
-    for batch in batches:
-        try:
-            note = None if noted else lambda: _note_plan(experiment, recipes, source, workspace, command)
-            train(batch, workspace, keep=experiment.keep, on_checked=note, again=again)
-        except JobsFailed as error:
-            failed.append(error)  # what could be trained is evaluated first
-        noted = True
-        try:
-            evaluate(_registered(batch, workspace), chosen, source, workspace)
-        except JobsFailed as error:
-            failed.append(error)
-        if experiment.keep == "predictions" and is_first_process():
-            for recipe in batch:
-                drop_if_evaluated(recipe, chosen, source, workspace)
-        wait_for_all_processes()
+    with counted_jobs(_jobs_left(recipes, again, chosen, source, workspace)):
+        for batch in batches:
+            try:
+                note = None if noted else lambda: _note_plan(experiment, recipes, source, workspace, command)
+                train(batch, workspace, keep=experiment.keep, on_checked=note, again=again)
+            except JobsFailed as error:
+                failed.append(error)  # what could be trained is evaluated first
+            noted = True
+            try:
+                evaluate(_registered(batch, workspace), chosen, source, workspace)
+            except JobsFailed as error:
+                failed.append(error)
+            if experiment.keep == "predictions" and is_first_process():
+                for recipe in batch:
+                    drop_if_evaluated(recipe, chosen, source, workspace)
+            wait_for_all_processes()
     entries = _registered(recipes, workspace)
     if failed:
         raise JobsFailed("; ".join(dict.fromkeys(map(str, failed))))
     return entries
+
+
+def _jobs_left(
+    recipes: Sequence[Recipe],
+    again: Collection[str],
+    chosen: Selection,
+    source: str,
+    workspace: Workspace,
+) -> int:
+    """How many trainings and evaluations a run has to do."""
+    missing = {recipe.id for recipe in untrained(recipes, workspace)} | set(again)
+    there = [entry for entry in registered(recipes, workspace) if entry.id not in missing]
+    done = len(there) - len(unevaluated(there, chosen, source, workspace, {}))
+    return len(missing) + len(recipes) - done
 
 
 def _registered(recipes: Sequence[Recipe], workspace: Workspace) -> list[Entry]:

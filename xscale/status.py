@@ -161,7 +161,7 @@ def other_evaluations(workspace: Workspace) -> list[Job]:
                 progress[rest.partition(":")[0]] = event["done"] / event["total"]
     found = []
     for name, seen in last.items():
-        if name in ours or name not in known or seen["event"] == "done":
+        if name in ours or name not in known or seen["event"] in ("done", "put off"):
             continue
         running = is_taken(workspace.results / f".{name}.lock")
         state = "running" if running else "failed" if seen["event"] == "failed" else "interrupted"

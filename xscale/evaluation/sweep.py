@@ -25,7 +25,7 @@ from xscale.evaluation.models import build_model, load_tasks
 from xscale.evaluation.processes import several_processes, wait_for_all_processes
 from xscale.locks import entry_lock
 from xscale.manifest import LOCAL_MODEL, Entry
-from xscale.progress import say
+from xscale.progress import job_done, say
 
 Todo = Sequence[tuple[Entry, Selection]]
 
@@ -77,6 +77,7 @@ def evaluate_entries(
                 if ahead is None:
                     ahead = _load_ahead(loader, todo, number + 1, manifest, ready)
             model = None
+            job_done()
     wait_for_all_processes()
     if failures is None and problems:
         raise next(iter(problems.values()))
