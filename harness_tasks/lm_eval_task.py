@@ -28,8 +28,8 @@ from lm_eval.config.group import AggMetricConfig
 
 from harness_tasks.errors import UserError
 from harness_tasks.rows import Options, build_documents, data_record, subset_names
-from harness_tasks.sources import has_split
-from harness_tasks.targets import Target, get_target, targets, use_targets_file
+from harness_tasks.sources import fingerprint, has_split
+from harness_tasks.targets import Target, asked_as, get_target, targets, use_targets_file
 from harness_tasks.tasks import group_name, task_name
 
 
@@ -191,7 +191,9 @@ class ParallelTask(ConfigurableTask):
         if kwargs.get("cache_requests"):
             fingerprint = self.config.metadata["data_fingerprint"]
             flags = f"{self.options.repair_question:d}{self.options.whole_premise:d}"
-            rows = f"{[doc['row'] for doc in docs]} {samples and list(samples)}"  # never of the limit: it takes the first
+            asked = asked_as(self.target, self.language, pairs=False)
+            # never of the limit: it takes the first
+            rows = f"{[doc['row'] for doc in docs]} {samples and list(samples)} {asked} {self._examples()}"
             which = hashlib.sha256(rows.encode()).hexdigest()[:16]
             tokenizer_name = f"{tokenizer_name}-v{self.VERSION}-{fingerprint[:16]}-{which}-{flags}"
         wanted = (limit, samples and tuple(samples), tokenizer_name, self.config.num_fewshot, kwargs)
@@ -201,6 +203,12 @@ class ParallelTask(ConfigurableTask):
             return
         super().build_all_requests(limit=limit, samples=samples, tokenizer_name=tokenizer_name, **kwargs)
         self._built = wanted
+
+    def _examples(self) -> str:
+        """A fingerprint of the rows that few-shot examples are taken from."""
+        if not self.config.num_fewshot:
+            return ""
+        return fingerprint(self.dataset["validation"], get_target(self.target).text_and_label)[:16]
 
     def doc_to_text(self, doc: Any, doc_to_text: Any = None) -> Any:
         """As lm_eval's. Where the choices hold the whole prompt and a chat template is applied, what they have in common is

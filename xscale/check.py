@@ -211,7 +211,11 @@ def _stale(entry: Entry, stored: Predictions, results: Path, manifest: Path) -> 
     chosen = stored_selection(stored.info)
     now = result_key(entry, chosen, _source(stored.info), manifest)
     then = completed(stored.info, results)
-    parts = [name for name in (*SETTINGS, "task_versions", "fingerprints", "anchors") if name != "precision"]
+    parts = [
+        name
+        for name in (*SETTINGS, "task_versions", "fingerprints", "asked_as", "anchors")
+        if name != "precision" and (name in then or name != "asked_as")  # files of before do not say it
+    ]
     return [name for name in parts if now[name] is not None and now[name] != then.get(name)]
 
 

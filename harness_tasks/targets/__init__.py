@@ -4,6 +4,7 @@ from harness_tasks.targets.reading import read_target
 from harness_tasks.targets.record import Place, Subset, Target
 from harness_tasks.targets.registry import (
     all_language_groups,
+    asked_as,
     doc_to_choice,
     doc_to_target,
     doc_to_text,
@@ -22,6 +23,7 @@ __all__ = [
     "Subset",
     "Target",
     "all_language_groups",
+    "asked_as",
     "doc_to_choice",
     "doc_to_target",
     "doc_to_text",

@@ -64,6 +64,18 @@ def detokenized_pair(doc: Mapping[str, Any]) -> dict[str, str]:
     return {"premise": premise, "hypothesis": hypothesis if hypothesis.endswith(".") else hypothesis + "."}
 
 
+def full_stop_kept(doc: Mapping[str, Any]) -> dict[str, str]:
+    """The premise with a character for :func:`copa_context` to drop: lm_eval's ``xcopa_eu`` keeps the full stop
+    (``xcopa_doc_to_text`` in ``lm_eval/tasks/basque_bench/utils.py``)."""
+    return {"premise": doc["premise"].strip() + "."}
+
+
+def cut_premise(doc: Mapping[str, Any]) -> dict[str, str]:
+    """The premise for :func:`copa_context` as lm_eval's ``copa_ca`` and ``copa_es`` have it: without its last character
+    first, then without spaces (``lm_eval/tasks/catalan_bench/copa_ca.yaml``)."""
+    return {"premise": doc["premise"][:-1].strip() + "."}
+
+
 def _detokenized(text: str) -> str:
     """As lm_eval's ``general_detokenize``, without spaces at either end."""
     for old, new in ((" n't", "n't"), (" )", ")"), ("( ", "("), ('" ', '"'), (' "', '"')):

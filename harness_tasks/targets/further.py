@@ -12,11 +12,11 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from harness_tasks.targets.forms import detokenized_pair
+from harness_tasks.targets.forms import cut_premise, detokenized_pair, full_stop_kept
 from harness_tasks.targets.record import PARALLEL, Place, RowRelation
 
 FOLDER = Path(__file__).parent
-PREPARE = {"detokenized": detokenized_pair}
+PREPARE = {"detokenized": detokenized_pair, "full_stop_kept": full_stop_kept, "cut_premise": cut_premise}
 
 
 @cache

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import os
 import pkgutil
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
 
 from harness_tasks.errors import UserError
@@ -137,6 +140,21 @@ def doc_to_choice(doc: Doc) -> list[str]:
     """The continuations of a task document, one for each answer."""
     target = get_target(doc["target"])
     return target.choices(_prepared(target, doc), target.words(doc["language"]))
+
+
+def asked_as(target: str, language: str, *, pairs: bool) -> str:
+    """What a row of a language becomes, as 16 hexadecimal digits: text pairs for encoders with the names of the answers
+    (`pairs`), or a prompt with its choices. A made-up row is asked, so that every change of templates, words and
+    preparation shows."""
+    spec = get_target(target)
+    texts = {name: f'"{name.capitalize()} (a) of {name}\'s , b" .' for name in spec.text_fields}
+    made = []
+    for values in product(*spec.pivot.values()):
+        doc = {"target": target, "language": language, **texts, **dict(zip(spec.pivot, values, strict=True))}
+        made.append(document_pairs(doc) if pairs else [doc_to_text(doc), doc_to_choice(doc)])
+    clusters = [spec.cluster(row) for row in range(24)] if spec.user else []
+    text = json.dumps([made, spec.answers if pairs else [], clusters], ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _prepared(target: Target, doc: Doc) -> Doc:

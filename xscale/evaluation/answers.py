@@ -1,10 +1,11 @@
 """The answers of manifest entries, which grow: what is asked for is computed where it is missing, nothing is thrown away.
 
 An answer is a document's. It counts for what it was computed with: the weights, all that lm_eval is told, the precision,
-how texts become tokens, the versions of task and lm_eval, and the fingerprint of the rows of its language. What is asked
-for at once (languages, documents a language, data) is a view of them: a smaller one needs nothing, a larger one only what
-is missing. `results/<id>/predictions.parquet` has the answers to one set of data; answers to other data, or with other
-settings, are in files beside it.
+how texts become tokens, the versions of task and lm_eval, the fingerprint of the rows of its language and what such a row
+is asked as (prompt or text pairs, and the rows that few-shot examples are taken from). What is asked for at once
+(languages, documents a language, data) is a view of them: a smaller one needs nothing, a larger one only what is missing.
+`results/<id>/predictions.parquet` has the answers to one set of data; answers to other data, or with other settings, are in
+files beside it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
-from harness_tasks.rows import Options, data_record, row_count
-from harness_tasks.sources import same_source, source_name
+from harness_tasks.rows import Options, build_documents, data_record, row_count
+from harness_tasks.sources import fingerprint, same_source, source_name
 from harness_tasks.subsets.membership import OWN
-from harness_tasks.targets import get_target
+from harness_tasks.targets import asked_as, get_target
 from harness_tasks.tasks import group_name, task_name
 from xscale.encoding import ENCODING_VERSION
 from xscale.errors import UserError
@@ -111,6 +112,10 @@ def result_key(entry: Entry, selection: Selection, source: str, manifest: Path) 
             target: {language: record["data_fingerprint"] for language, record in by_language.items()}
             for target, by_language in records.items()
         },
+        "asked_as": {
+            target: {language: _asked_as(entry, target, language, source) for language in by_language}
+            for target, by_language in records.items()
+        },
         "anchors": {
             target: _anchor(target, [record["data_anchor"] for record in by_language.values()])
             for target, by_language in records.items()
@@ -124,6 +129,17 @@ def result_key(entry: Entry, selection: Selection, source: str, manifest: Path) 
         "lm_eval": version("lm_eval"),
     }
     return dict(json.loads(json.dumps(key)))
+
+
+def _asked_as(entry: Entry, target: str, language: str, source: str) -> str:
+    """What a row of the language becomes, and for few-shot prompts also the rows that examples are taken from."""
+    asked = asked_as(target, language, pairs=entry.model == LOCAL_MODEL)
+    if entry.evaluation is None or not entry.evaluation.num_fewshot:
+        return asked
+    with contextlib.suppress(UserError):  # no such rows: the task says so when it is asked
+        rows = build_documents(target, language, "validation", Options(data=source))
+        asked += " " + fingerprint(rows, get_target(target).text_and_label)[:16]
+    return asked
 
 
 def _anchor(target: str, anchors: Sequence[str]) -> str:
@@ -245,16 +261,34 @@ def is_current(folder: Path, key: Mapping[str, Any]) -> bool:
 
 
 def _same_data(info: Mapping[str, Any], key: Mapping[str, Any], target: str) -> bool:
-    """Whether both are of the same rows of a target, as far as they have the same languages."""
+    """Whether both are of the same rows of a target, asked in the same way, as far as they have the same languages."""
     try:
         mine, asked = info["fingerprints"][target], key["fingerprints"][target]
         return (
             info["anchors"][target] == key["anchors"][target]
             and info["task_versions"][target] == key["task_versions"][target]
-            and all(mine[language] == asked[language] for language in mine.keys() & asked.keys())
+            and _same_languages(info, key, target) == mine.keys() & asked.keys()
         )
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def _same_languages(info: Mapping[str, Any], key: Mapping[str, Any], target: str) -> set[str]:
+    """The languages of both whose rows are the same, and asked in the same way. Files of before that was recorded count
+    for official languages, whose prompts and pairs have been the same since."""
+    mine, asked = (part.get("fingerprints", {}).get(target) or {} for part in (info, key))
+    ways, wanted = ((part.get("asked_as") or {}).get(target) or {} for part in (info, key))
+    spec = get_target(target)
+    return {
+        language
+        for language in mine.keys() & asked.keys()
+        if mine[language] == asked[language]
+        and (
+            ways[language] == wanted.get(language)
+            if language in ways
+            else spec.user is None and spec.place(language).official
+        )
+    }
 
 
 @dataclass(frozen=True)
@@ -278,10 +312,8 @@ def _view(info: Mapping[str, Any], target: str) -> View:
 def known_answers(stored: Sequence[Stored], key: Mapping[str, Any], target: str) -> Known:
     """What all files together have of a target's answers to the rows of `key`: before the values stands the label."""
     known: dict[str, dict[int, np.ndarray]] = {}
-    asked = key["fingerprints"][target]
     for one in reversed(stored):  # what was begun last counts
-        there = (one.info.get("fingerprints") or {}).get(target) or {}
-        same = [language for language in there if there[language] == asked.get(language)]
+        same = _same_languages(one.info, key, target)
         if (one.info.get("task_versions") or {}).get(target) != key["task_versions"][target] or not same:
             continue
         table = one.predictions.table
@@ -456,7 +488,7 @@ def _store(
     if info["precision"] is None:
         info["precision"] = short_precision(str(facts.get("model_dtype") or "unknown"))
     before = {} if home is None else home.info
-    for part in ("task_versions", "fingerprints", "anchors", "limit"):
+    for part in ("task_versions", "fingerprints", "asked_as", "anchors", "limit"):
         info[part] = before.get(part, {}) | {target: key[part][target] for target in answers}
     tables = [
         _table(target, language, rows) for target, of in answers.items() for language, rows in of.items()

@@ -19,14 +19,15 @@ from xscale.manifest import LOCAL_MODEL, Entry, argument_places, checkpoint_fold
 
 
 def data_stamp(target: str, source: str, languages: Sequence[str] = ()) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of a target's test files in a folder, so that what is kept in memory follows changes."""
+    """Names, sizes and times of a target's files in a folder, so that what is kept in memory follows changes."""
     folder = mirror_folder(source)
     if folder is None:
         return ()
     files = [folder / "membership.json"]
     for language in {*get_target(target).languages, *languages}:
-        place = get_target(target).place(language)
-        files += (folder / place.dataset / place.config).glob(f"{place.test}.*")
+        for split in ("test", "validation"):
+            place, name = get_target(target).place_of(language, split)
+            files += (folder / place.dataset / place.config).glob(f"{name}.*")
     stats = [(path, path.stat()) for path in sorted(set(files)) if path.is_file()]
     return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
