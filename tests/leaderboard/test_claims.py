@@ -116,6 +116,15 @@ def test_claims_that_results_support() -> None:
 
 
 @pytest.mark.usefixtures("nine")
+def test_claims_without_a_comparison_are_named_in_one_line() -> None:
+    found = verdicts(EVERY, left_out=("BUCC", "Tatoeba"))
+    text = claims.render_claims({"x": list(found.values())}, "github")
+    (line,) = [line for line in text.splitlines() if line.startswith("no comparison here")]
+    assert "retrieval (no arm has results on BUCC and Tatoeba)" in line and "multi-task" not in line
+    assert found["retrieval"].claim.quote not in text and found["multi-task"].claim.quote in text
+
+
+@pytest.mark.usefixtures("nine")
 def test_claims_that_results_contradict() -> None:
     found = verdicts({"mnli": -0.25, "rte": -0.1, "two": -0.4, "mnli-mlm": 0.0, "mnli-de": 0.0})
     assert said(found) == dict.fromkeys(found, "contradicted")

@@ -457,16 +457,25 @@ def render_claims(found: Mapping[str, Sequence[Verdict]], format: str = "simple"
             [
                 verdict.claim.name,
                 verdict.said,
-                "-" if verdict.delta is None else percent(verdict.delta.value, signed=True),
-                "-" if verdict.delta is None else span(verdict.delta, True),
+                percent(verdict.delta.value, signed=True),
+                span(verdict.delta, True),
             ]
             for verdict in verdicts
+            if verdict.delta is not None
         ]
         blocks.append(grid(["claim", "verdict", "effect", "95% of all"], body, [], format))
         for verdict in verdicts:
-            parts = [f'"{verdict.claim.quote}"', verdict.comparison, verdict.note]
+            if verdict.delta is not None:
+                parts = [f'"{verdict.claim.quote}"', verdict.comparison, verdict.note]
+                blocks.append(
+                    text_block(f"{verdict.claim.name}: {'; '.join(filter(None, parts))}", format, width)
+                )
+        absent = [f"{verdict.claim.name} ({verdict.note})" for verdict in verdicts if verdict.delta is None]
+        if absent:
             blocks.append(
-                text_block(f"{verdict.claim.name}: {'; '.join(filter(None, parts))}", format, width)
+                text_block(
+                    f"no comparison here for the paper's other claims: {'; '.join(absent)}", format, width
+                )
             )
     if blocks:
         blocks.append(

@@ -406,11 +406,13 @@ def _undetected(rows: Sequence[Row], subset: str) -> list[str]:
         delta = row.deltas.get(subset)
         if delta and delta.p_holm > 1 - st.LEVEL and math.isfinite(delta.detectable):
             size = "-" if row.size is None else f"{row.size:,}"
-            parts.append(f"N {size}: {100 * delta.detectable:.1f}")
+            name = row.arm or "+".join(row.intermediate) or row.id
+            parts.append((delta.detectable, f"{100 * delta.detectable:.1f} ({name}, N {size})"))
     if not parts:
         return []
-    shown = ", ".join(dict.fromkeys(parts[:8])) + (", ..." if len(parts) > 8 else "")
-    return [f"deltas not told from 0; to be found in 4 of 5 tries it takes, in points: {shown}"]
+    (_, least), (_, most) = min(parts), max(parts)
+    shown = least if least == most else f"{least} to {most}"
+    return [f"deltas not told from 0: {len(parts)}; to be found in 4 of 5 tries it takes, in points: {shown}"]
 
 
 def _decided_by_one_language(members: Sequence[Group], panel: Panel, subset: str) -> list[str]:
