@@ -289,8 +289,9 @@ def test_another_layer_can_be_given(done, mirror):
         EncoderLM(str(folder), layer=3).texts("tatoeba", [section])
 
 
-def test_an_entry_of_its_own_has_another_layer(done, mirror, tmp_path):
+def test_an_entry_of_its_own_has_another_layer(done, mirror, tmp_path, monkeypatch):
     work = shutil.copytree(done, tmp_path / "work")
+    monkeypatch.chdir(work)
     manifest = ("--manifest", work / "manifest.json")
     arguments = ("--model", "xscale", "--model-args", "pretrained=checkpoints/ret-16-seed1,layer=2")
     code, _, err = call("add", "--id", "layer2", *arguments, "--target", "tatoeba", *manifest)
