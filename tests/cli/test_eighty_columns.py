@@ -49,3 +49,18 @@ def test_plan_wraps_between_words(tmp_path: Path) -> None:
 def test_wrapping_leaves_long_words_whole() -> None:
     path = "/" + "x" * 100
     assert wrapped(f"see {path} now").split() == ["see", path, "now"]
+
+
+def test_examples_of_help_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xscale.cli.main import app
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__.replace("_", "-")
+        if name == "lm-eval":  # which shows lm_eval's own
+            continue
+        lines = call(name, "--help")[1].splitlines()
+        assert max(map(len, lines)) <= 80, name
+        assert f"  {command.epilog}" in lines, name  # in one line, broken nowhere
+        assert "list[str]" not in "".join(lines).partition("Options:")[2], name

@@ -11,9 +11,9 @@ from tiny_model import call
 
 def lines(*arguments: str) -> dict[str, str]:
     """Code -> line, of the languages of one target."""
-    code, output, errors = call("ls", "languages", *arguments)
+    code, output, errors = call("ls", "languages", "--wide", *arguments)
     assert code == 0, errors
-    return {line.split()[1]: line for line in output.splitlines()[2:-1]}
+    return {line.split()[1]: line for line in output.splitlines()[2:-2]}
 
 
 def test_what_the_source_has(real_data: Path) -> None:
@@ -30,6 +30,16 @@ def test_what_the_source_has(real_data: Path) -> None:
 
 def test_the_hub_is_not_asked() -> None:
     assert "not asked" in lines("--target", "paws_x", "--data", "hub")["ko"]
+
+
+def test_eighty_columns() -> None:
+    code, output, errors = call("ls", "languages", "--data", "bundled")
+    assert code == 0, errors
+    assert max(map(len, output.splitlines())) <= 80
+    found = {tuple(line.split()[:2]): line for line in output.splitlines()}
+    assert "Quechua" in found["xcopa", "qu"] and found["xcopa", "qu"].split()[-1] == "yes"
+    assert found["xcopa", "eu"].split()[-2:] == ["3", "no"]  # order of rows; name of the config; commit
+    assert "--wide" in output
 
 
 def test_what_cannot_be_listed() -> None:

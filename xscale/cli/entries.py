@@ -10,7 +10,7 @@ import typer
 from xscale.cli.leaderboard import DEFAULT_MANIFEST, ManifestOption
 from xscale.terminal import tell
 
-IdsArgument = Annotated[list[str], typer.Argument(help="manifest entries", metavar="ID...")]
+IdsArgument = Annotated[list[str], typer.Argument(help="manifest entries", metavar="ID")]
 WeightsOption = Annotated[bool, typer.Option("--weights", help="checkpoint folders too")]
 
 
@@ -67,7 +67,7 @@ def merge(
 def export(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(help="manifest entries; with --to all of them when left out", metavar="ID..."),
+        typer.Argument(help="manifest entries; with --to all of them when left out", metavar="ID"),
     ] = None,
     file: Annotated[
         Path, typer.Option("--file", help="the archive to write, .tar.gz", metavar="FILE")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness_tasks.hub import unconfirmed
 from harness_tasks.sources import has_split, mirror_folder, resolve_source, source_name
 from harness_tasks.targets import Place, get_target, languages, targets
+from xscale.leaderboard.render import visible
 
 HEADS = (
     "target",
@@ -67,6 +68,26 @@ def language_lines(
                 ]
             )
     return (*HEADS, *MORE), rows, source_name(source)
+
+
+def narrow(
+    heads: Sequence[str], lines: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What of `language_lines` a terminal of 80 columns has room for: of what is unconfirmed how many things they are, and
+    whether the source has a language where that was looked up."""
+    asked = any(line[heads.index("in this source")] != "not asked" for line in lines)
+    named = {"language": 22, "script": 10}
+    shown = []
+    for line in lines:
+        known = dict(zip(heads, line, strict=True))
+        cells = [known["target"], known["code"]]
+        cells += [visible(known[name], width) for name, width in named.items()]
+        cells += [
+            known["CC-100 GiB"],
+            str(len(known["unconfirmed"].split("; "))) if known["unconfirmed"] else "",
+        ]
+        shown.append((*cells, known["in this source"]) if asked else tuple(cells))
+    return ("target", "code", *named, "CC-100", "open", *(["here"] if asked else [])), shown
 
 
 def _there(place: Place, source: str) -> str:

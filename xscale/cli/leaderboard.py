@@ -32,7 +32,8 @@ ManifestOption = Annotated[
     ),
 ]
 TargetOption = Annotated[
-    list[str] | None, typer.Option("--target", help="xnli, xcopa, …; all of them when left out")
+    list[str] | None,
+    typer.Option("--target", metavar="NAME", help="xnli, xcopa, …; all of them when left out"),
 ]
 
 
@@ -53,12 +54,16 @@ TargetsFileOption = Annotated[
         is_eager=True,
     ),
 ]
-LanguageOption = Annotated[list[str] | None, typer.Option("--language", help="only these languages")]
+LanguageOption = Annotated[
+    list[str] | None, typer.Option("--language", metavar="CODE", help="only these languages")
+]
 Breakdown = Literal["language", "script", "family", "seen", "source"]
 BoardFormat = Literal["simple", "github", "latex_booktabs", "csv", "json", "html"]
 Order = Literal["ladder", "acc", "id", "ood", "gap", "delta", "size", "name"]
 PlainFormat = Literal["simple", "github", "json"]
-DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap draws behind the intervals")]
+DrawsOption = Annotated[
+    int, typer.Option("--draws", metavar="N", min=200, help="bootstrap draws behind the intervals")
+]
 DRAWS = 10_000
 
 
@@ -123,25 +128,36 @@ def print_board(
 def board(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(help="a workspace's folder, then manifest entries; all of them when left out"),
+        typer.Argument(
+            help="a workspace's folder, then manifest entries; all of them when left out",
+            metavar="FOLDER|ID",
+        ),
     ] = None,
     format: Annotated[BoardFormat, typer.Option("--format", help="of the output")] = "simple",
     wide: Annotated[bool, typer.Option("--wide", help="every column, however wide")] = False,
     target: TargetOption = None,
     language: LanguageOption = None,
-    subset: Annotated[list[str] | None, typer.Option("--subset", help="subsets beside all, ID, OOD")] = None,
+    subset: Annotated[
+        list[str] | None, typer.Option("--subset", metavar="NAME", help="subsets beside all, ID, OOD")
+    ] = None,
     delta: Annotated[
         list[str] | None,
-        typer.Option("--delta", help="subsets that are compared with the baseline; ood when left out"),
+        typer.Option(
+            "--delta", metavar="NAME", help="subsets that are compared with the baseline; ood when left out"
+        ),
     ] = None,
     by: Annotated[Breakdown | None, typer.Option("--by", help="breakdown by groups of languages")] = None,
-    by_subset: Annotated[str, typer.Option("--by-subset", help="the breakdown's subset")] = "all",
-    base: Annotated[list[str] | None, typer.Option("--base", help="only these bases")] = None,
-    intermediate: Annotated[
-        list[str] | None, typer.Option("--intermediate", help="only these intermediate tasks")
+    by_subset: Annotated[
+        str, typer.Option("--by-subset", metavar="NAME", help="the breakdown's subset")
+    ] = "all",
+    base: Annotated[
+        list[str] | None, typer.Option("--base", metavar="MODEL", help="only these bases")
     ] = None,
-    size: Annotated[list[int] | None, typer.Option("--size", help="only these sizes")] = None,
-    seed: Annotated[list[int] | None, typer.Option("--seed", help="only these seeds")] = None,
+    intermediate: Annotated[
+        list[str] | None, typer.Option("--intermediate", metavar="NAME", help="only these intermediate tasks")
+    ] = None,
+    size: Annotated[list[int] | None, typer.Option("--size", metavar="N", help="only these sizes")] = None,
+    seed: Annotated[list[int] | None, typer.Option("--seed", metavar="N", help="only these seeds")] = None,
     seeds: Annotated[
         Literal["each", "mean"] | None,
         typer.Option("--seeds", help="a row for each seed, as in json and csv, or their mean, as elsewhere"),
@@ -259,15 +275,18 @@ def _arms(
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="manifest entry, or with --size an arm")],
-    second: Annotated[str, typer.Argument(help="what it is compared with")],
+    first: Annotated[str, typer.Argument(help="manifest entry, or with --size an arm", metavar="ID")],
+    second: Annotated[str, typer.Argument(help="what it is compared with", metavar="OTHER")],
     size: Annotated[
-        int | None, typer.Option("--size", help="compare two arms, with all their seeds, at this size")
+        int | None,
+        typer.Option("--size", metavar="N", help="compare two arms, with all their seeds, at this size"),
     ] = None,
     by: Annotated[Breakdown, typer.Option("--by", help="breakdown by groups of languages")] = "language",
-    subset: Annotated[str, typer.Option("--subset", help="the breakdown's subset")] = "all",
+    subset: Annotated[str, typer.Option("--subset", metavar="NAME", help="the breakdown's subset")] = "all",
     format: Annotated[PlainFormat, typer.Option("--format", help="of the output")] = "simple",
-    flips: Annotated[int, typer.Option("--flips", min=0, help="how many rows that flipped to show")] = 10,
+    flips: Annotated[
+        int, typer.Option("--flips", metavar="N", min=0, help="how many rows that flipped to show")
+    ] = 10,
     target: TargetOption = None,
     language: LanguageOption = None,
     draws: DrawsOption = DRAWS,
@@ -310,7 +329,9 @@ def report(
         Path | None,
         typer.Argument(help="the folder of the manifest; this one when left out", metavar="FOLDER"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="folder for index.html and the plots")] = Path("report"),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="folder for index.html and the plots")
+    ] = Path("report"),
     target: TargetOption = None,
     language: LanguageOption = None,
     draws: DrawsOption = DRAWS,

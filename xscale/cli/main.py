@@ -42,7 +42,7 @@ ArmOption = Annotated[
 ]
 SizeOption = Annotated[
     list[int] | None,
-    typer.Option("--size", min=0, help="only this size (and the baseline); may be given again"),
+    typer.Option("--size", min=0, metavar="N", help="only this size (and the baseline); may be given again"),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]
 
@@ -86,7 +86,9 @@ def run(
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", help="of an existing Ray cluster; RAY_ADDRESS, or this machine, without it"
+            "--address",
+            metavar="HOST:PORT",
+            help="of an existing Ray cluster; RAY_ADDRESS, or this machine, without it",
         ),
     ] = None,
     arm: ArmOption = None,
@@ -153,15 +155,21 @@ def train(
 )
 def evaluate(
     ids: Annotated[
-        list[str] | None, typer.Argument(help="manifest entries; all of them when left out")
+        list[str] | None,
+        typer.Argument(help="manifest entries; all of them when left out", metavar="ID"),
     ] = None,
     data: DataOption = None,
     experiment: Annotated[
         str | None,
-        typer.Option("--experiment", help="evaluate the rows and languages that this experiment asks for"),
+        typer.Option(
+            "--experiment",
+            metavar="EXPERIMENT",
+            help="evaluate the rows and languages that this experiment asks for",
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="documents a language (for a quick look)")
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="documents a language (for a quick look)"),
     ] = None,
     trust_remote_code: Annotated[
         bool,
@@ -173,6 +181,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--languages",
+            metavar="CODES",
             help="just these, by code: ko,hr (of every target that has them); official or further ones",
         ),
     ] = None,
@@ -225,26 +234,38 @@ def evaluate(
 
 @app.command(
     short_help="Add a checkpoint, yours or anyone's",
-    epilog="Example: xscale add --model hf --model-args pretrained=./my-causal-lm,dtype=float32 --id my-lm",
+    epilog="Example: xscale add --id my-lm --model hf --model-args pretrained=./my-lm",
 )
 def add(
     model: Annotated[
-        str | None, typer.Option("--model", help="lm_eval model type: xscale (encoder checkpoint), hf, ...")
+        str | None,
+        typer.Option(
+            "--model", metavar="TYPE", help="lm_eval model type: xscale (encoder checkpoint), hf, ..."
+        ),
     ] = None,
     model_args: Annotated[
-        str, typer.Option("--model-args", help="as lm_eval's --model_args: name=value,...")
+        str, typer.Option("--model-args", metavar="ARGS", help="as lm_eval's --model_args: name=value,...")
     ] = "",
     id: Annotated[
-        str | None, typer.Option("--id", help="unique name; made from `pretrained` when left out")
+        str | None,
+        typer.Option("--id", metavar="ID", help="unique name; made from `pretrained` when left out"),
     ] = None,
-    base: Annotated[str | None, typer.Option("--base", help="the public model it started from")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="MODEL", help="the public model it started from")
+    ] = None,
     intermediate: Annotated[
-        list[str] | None, typer.Option("--intermediate", help="intermediate task")
+        list[str] | None, typer.Option("--intermediate", metavar="NAME", help="intermediate task")
     ] = None,
-    size: Annotated[int | None, typer.Option("--size", min=0, help="intermediate-task examples")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="training seed")] = None,
-    baseline: Annotated[str | None, typer.Option("--baseline", help="id of its size-0 entry")] = None,
-    note: Annotated[str | None, typer.Option("--note", help="a remark that tables show")] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=0, metavar="N", help="intermediate-task examples")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="training seed")] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="ID", help="id of its size-0 entry")
+    ] = None,
+    note: Annotated[
+        str | None, typer.Option("--note", metavar="TEXT", help="a remark that tables show")
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -256,7 +277,13 @@ def add(
     ] = None,
     num_fewshot: Annotated[
         int,
-        typer.Option("--num-fewshot", min=0, max=100, help="examples before each document (language models)"),
+        typer.Option(
+            "--num-fewshot",
+            metavar="N",
+            min=0,
+            max=100,
+            help="examples before each document (language models)",
+        ),
     ] = 0,
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="ask through the model's chat template")
@@ -340,21 +367,30 @@ def list_entries(
     ] = "entries",
     target: leaderboard.TargetOption = None,
     data: DataOption = None,
+    wide: Annotated[bool, typer.Option("--wide", help="of languages everything, however wide")] = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     targets_file: leaderboard.TargetsFileOption = None,
 ) -> None:
     """List the manifest's entries and whether each has results, or the languages of the targets."""
+    from xscale.leaderboard.render import fitted, grid, visible
+
     if what == "languages":
         from tabulate import tabulate
 
-        from xscale.cli.languages import language_lines
+        from xscale.cli.languages import language_lines, narrow
 
         heads, lines, source = language_lines(target, data)
-        tell(tabulate(lines, headers=heads, disable_numparse=True))
-        tell(f"{len(lines)} languages; source: {source}; unconfirmed: what nobody could look up")
+        more = "unconfirmed: what nobody could look up"
+        if wide:
+            tell(tabulate(lines, headers=heads, disable_numparse=True))
+        else:
+            names, rows = narrow(heads, lines)
+            right = ("CC-100", "open")
+            tell(grid(names, rows, [], "simple", ["right" if n in right else "left" for n in names]))
+            more = "CC-100: GiB of it; open: how many things nobody could look up; more: --wide"
+        tell(f"{len(lines)} languages; source: {source}\n{more}")
         return
     from xscale.evaluation.stored import results_words
-    from xscale.leaderboard.render import fitted, grid, visible
     from xscale.manifest import read_manifest
     from xscale.workspace import RESULTS
 
@@ -410,7 +446,7 @@ def check(
 
 @app.command(
     short_help="Upload a checkpoint to the Hugging Face hub",
-    epilog="Example: xscale push first-run-nli-4096-seed1 my-name/first-run-nli --dry-run",
+    epilog="Example: xscale push --dry-run first-run-nli-4096-seed1 my-name/my-nli",
 )
 def push(
     id: Annotated[str, typer.Argument(help="a checkpoint of ours, as `xscale ls` lists it")],
@@ -443,7 +479,7 @@ def push(
 
 @app.command(
     short_help="What a run would do, or cost",
-    epilog="Example: xscale plan experiments/sweep.yaml --cost --examples-per-second 60 --documents-per-second 400",
+    epilog="Example: xscale plan experiments/sweep.yaml --cost --power",
 )
 def plan(
     experiment: ExperimentArgument = "first-run",
@@ -455,15 +491,19 @@ def plan(
         bool, typer.Option("--power", help="the least change that the experiment could find")
     ] = False,
     examples_per_second: Annotated[
-        float | None, typer.Option("--examples-per-second", help="of one training job", min=0.001)
+        float | None,
+        typer.Option("--examples-per-second", metavar="N", help="of one training job", min=0.001),
     ] = None,
     documents_per_second: Annotated[
-        float | None, typer.Option("--documents-per-second", help="of one evaluation job", min=0.001)
+        float | None,
+        typer.Option("--documents-per-second", metavar="N", help="of one evaluation job", min=0.001),
     ] = None,
     checkpoint_gib: Annotated[
-        float | None, typer.Option("--checkpoint-gib", help="disk of one checkpoint", min=0)
+        float | None, typer.Option("--checkpoint-gib", metavar="GIB", help="disk of one checkpoint", min=0)
     ] = None,
-    at_once: Annotated[int, typer.Option("--at-once", help="jobs that run side by side", min=1)] = 1,
+    at_once: Annotated[
+        int, typer.Option("--at-once", metavar="N", help="jobs that run side by side", min=1)
+    ] = 1,
     arm: ArmOption = None,
     size: SizeOption = None,
     manifest: ManifestOption = DEFAULT_MANIFEST,
@@ -555,7 +595,7 @@ app.command(short_help="Give an entry another id", epilog="Example: xscale renam
 )
 app.command(
     short_help="Join another workspace's results",
-    epilog="Example: xscale merge ../colleague --manifest checkpoints_manifest.json",
+    epilog="Example: xscale merge ../colleague",
 )(entries.merge)
 app.command(
     short_help="Pack entries into an archive",
@@ -563,11 +603,11 @@ app.command(
 )(entries.export)
 app.command(
     short_help="Does the data source have everything?",
-    epilog="Example: xscale doctor --data hub   or: xscale doctor --data ../mirror --target xnli",
+    epilog="Example: xscale doctor --data ../mirror --target xnli",
 )(data_commands.doctor)
 app.command(
     short_help="Make a mirror folder from the hub",
-    epilog="Example: xscale fetch --target xnli --languages all --to mirror   or: xscale fetch --experiment my.yaml --to mirror",
+    epilog="Example: xscale fetch --experiment my.yaml --to mirror",
 )(data_commands.fetch)
 app.command(
     "lm-eval-path",
