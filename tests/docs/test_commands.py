@@ -37,6 +37,7 @@ NOT_RUN = {
     r"(#SBATCH|#!|head=|address=|sleep |srun |ray )|xscale run .*--executor ray": "needs Slurm or a Ray cluster: "
     "tests/test_executors.py runs on Ray",
     r"xscale add --from 'owner/": "asks the hub for branches: tests/cli/test_entries.py",
+    r"xscale (add --id|eval) x-layer9": "needs an encoder for retrieval: tests/evaluation/test_retrieval_targets.py",
     r"python -m harness_tasks.bucc ": "needs the archives of BUCC 2018: tests/evaluation/test_retrieval_targets.py",
     r"python -m harness_tasks.generate$": "writes into the checkout: tests/harness_tasks/test_generated_files.py",
     r"python -m harness_tasks.audit --languages amh": "reads sets that are no part of the repository: "
