@@ -52,6 +52,21 @@ def test_costs_by_hand() -> None:
     assert any(line.startswith("disk: 6.0 GiB") for line in lines)
 
 
+def test_a_limit_that_takes_as_long_as_a_larger_one() -> None:
+    def said(limit: int, **more: object) -> list[str]:
+        evaluation = {"xnli": {"languages": ["en", "de"], "limit": limit}}
+        experiment = Experiment.model_validate(EXPERIMENT | {"evaluation": evaluation, **more})
+        lines = cost_lines(plan(experiment, "hub"), selection(experiment), Throughput(1, 1), "hub")
+        return [line for line in lines if "blocks" in line]
+
+    begins = "xnli: limit {} takes as long as {},".format
+    assert [line.startswith(begins("600", "1,024")) for line in said(600)] == [True]
+    assert [line.startswith(begins("2,000", "5,010")) for line in said(2000)] == [
+        True
+    ]  # 914 are no block of their own
+    assert said(1024) == said(256) == said(5010) == []
+
+
 def test_unknown_throughput_is_not_guessed(workspace: Workspace) -> None:
     experiment = Experiment.model_validate(EXPERIMENT)
     known = measured(workspace, experiment.base)

@@ -15,6 +15,7 @@ from harness_tasks.subsets.membership import shipped
 from harness_tasks.targets import get_target
 from xscale.errors import UserError
 from xscale.evaluation.answers import Selection
+from xscale.evaluation.batches import FIRST_BLOCK, blocks
 from xscale.evaluation.predictions import PREDICTIONS
 from xscale.experiment import Recipe, encoder_key, head_key
 from xscale.journal import journal_of, read_events
@@ -122,6 +123,18 @@ def documents_of(chosen: Selection, source: str) -> int:
     return total
 
 
+def whole_blocks(chosen: Selection, source: str) -> dict[tuple[str, int], int]:
+    """(target, limit) -> the documents of a language that an encoder computes for so many on a CPU, where they are more: it
+    computes blocks of documents, whole."""
+    found = {}
+    for target, (languages, limit) in chosen.items():
+        rows = _rows_here(target, languages[0], source) if limit is not None and languages else 0
+        for block in blocks(rows, FIRST_BLOCK):
+            if limit is not None and block.start < limit < block.stop:
+                found[target, limit] = block.stop
+    return found
+
+
 def _rows_here(target: str, language: str, source: str) -> int:
     place = get_target(target).places[language]
     try:
@@ -180,6 +193,11 @@ def cost_lines(
         lines.append(
             f"disk: {disk:,.1f} GiB of checkpoints ({throughput.checkpoint_bytes / 2**30:.2f} GiB each)"
         )
+    if recipes[0].objective != "causal_lm":
+        lines += [
+            f"{target}: limit {limit:,} takes as long as {end:,}: an encoder computes whole blocks"
+            for (target, limit), end in whole_blocks(chosen, source).items()
+        ]
     lines.append("not counted: loading of models and data, scoring of development sets, what a cluster adds")
     return lines
 

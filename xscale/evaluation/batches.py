@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 Document = Mapping[str, Any]
+# documents of a language that are computed where one is asked for; more where batches are large
+FIRST_BLOCK = 16
 
 
 @dataclass(frozen=True)

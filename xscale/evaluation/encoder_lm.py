@@ -32,7 +32,16 @@ from harness_tasks.targets import doc_to_text, get_target, targets
 from xscale.adapters import ADAPTER_CONFIG, load_adapted
 from xscale.encoding import document_pairs, takes_token_types
 from xscale.errors import UserError
-from xscale.evaluation.batches import Batch, Document, Section, batch_plan, blocks, needed_blocks, padded
+from xscale.evaluation.batches import (
+    FIRST_BLOCK,
+    Batch,
+    Document,
+    Section,
+    batch_plan,
+    blocks,
+    needed_blocks,
+    padded,
+)
 from xscale.evaluation.kept import Kept
 from xscale.evaluation.processes import from_all_processes, several_processes
 from xscale.evaluation.scores import Journal, batch_number
@@ -48,9 +57,6 @@ TOKENS_A_BATCH = 8192
 # On a CPU larger activations leave the caches: e5-small was a fifth slower at 8192.
 TOKENS_A_BATCH_ON_CPU = 1024
 MODEL_DTYPES = {"fp32": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}
-FIRST_BLOCK = (
-    16  # documents of a language that are computed where one is asked for; more where batches are large
-)
 Call = Callable[[Batch], torch.Tensor]  # to scores (texts, columns)
 
 
