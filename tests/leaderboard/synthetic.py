@@ -170,3 +170,47 @@ def store(folder: Path, made: Entry, stored: Predictions) -> None:
     path = folder / made.id / "predictions.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_predictions(path, stored.table.select(SCHEMA.names), stored.info)
+
+
+def study(
+    gains: Mapping[str, float] | None = None,
+    sizes: Sequence[int] = (512, 2048),
+    seeds: Sequence[int] = (0, 1, 2),
+    rows: Mapping[str, int] | None = None,
+    languages: Sequence[str] = LANGUAGES,
+) -> list[Result]:
+    """Arms that each gain so much accuracy (shares) a size, on several targets (target -> rows), half of it on OOD rows.
+
+    Every seed has a baseline that all arms share.
+    """
+    rng = np.random.default_rng(3)
+    asked = rows or {"xnli": 240, "xcopa": 120}
+    items = {target: rng.standard_normal((count, 1)) for target, count in asked.items()}
+
+    def one(made: Entry, gain: float) -> Result:
+        scores: dict[str, Any] = {}
+        for target, count in asked.items():
+            known = _TARGETS[target]
+            chance = 0.48 + gain * np.where(np.arange(count) % 2, 0.5, 1.0)
+            right = correlated(count, len(languages), chance, 0.6, rng, items[target])
+            given = predictions(
+                right, identity=made.id, target=target, languages=languages, choices=known.labels or 3
+            )
+            scores |= scores_of(given)
+        return Result(made, "ok", scores=scores, info=info(made.id, dict.fromkeys(asked, languages)))
+
+    found = []
+    for seed in seeds:
+        found.append(one(entry(f"study-0-s{seed}", size=0, seed=seed, intermediate=[]), 0.0))
+        for arm, gain in (gains or {"snli": 0.06, "qqp": 0.02, "social_iqa": -0.02, "mixture": 0.07}).items():
+            for step, size in enumerate(sizes, 1):
+                made = entry(
+                    f"study-{arm}-{size}-s{seed}",
+                    size=size,
+                    seed=seed,
+                    arm=arm,
+                    intermediate=[arm],
+                    baseline=f"study-0-s{seed}",
+                )
+                found.append(one(made, gain * step))
+    return found

@@ -1,14 +1,13 @@
-"""Figures of arms: what each gains against its size, and by language."""
+"""Figures of arms: what each gains against its size."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xscale.leaderboard import plots
 from xscale.leaderboard.arms import Arms
-from xscale.leaderboard.render import percent, subset_name, visible
+from xscale.leaderboard.render import subset_name, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,6 +47,7 @@ def arms_figure(table: Arms) -> Figure:
             _axis(axes, table)
             if multiples:
                 axes.set_title(visible(mine[0], 24))
+                axes.tick_params(labelbottom=index + COLUMNS >= len(arms))  # nothing stands below it
         if not multiples:
             panels[0].set_title(f"Change of {subset_name(table.subset)} accuracy by N")
             if len(arms) > 1:
@@ -95,52 +95,3 @@ def _axis(axes: Axes, table: Arms) -> None:
     labels = ["0", *[plots._short_number(size) for size in table.sizes]]
     step = math.ceil(len(ticks) / 7)
     axes.set_xticks(ticks[::step], labels[::step])
-
-
-def languages_figure(
-    title: str, arms: Sequence[str], languages: Sequence[str], values: Sequence[Sequence[float]]
-) -> Figure:
-    """Heat map of deltas (shares): `values` (arms, languages), written into the cells; purple gains, orange losses.
-
-    Colours are even on both sides of 0, which is white, and are told apart by colour-blind readers.
-    """
-    mpl, figure_class = plots._pyplot()
-    with mpl.rc_context(plots._STYLE | {"axes.grid": False}):
-        figure = figure_class(
-            figsize=(1.8 + 0.5 * len(languages), 0.9 + 0.32 * len(arms)), layout="constrained"
-        )
-        axes = figure.add_subplot()
-        most = (
-            max((abs(value) for row in values for value in row if not math.isnan(value)), default=0.0) or 0.01
-        )
-        colours = mpl.colormaps["PuOr"]
-        axes.pcolormesh(
-            [[100 * value for value in row] for row in values],
-            cmap=colours,
-            vmin=-100 * most,
-            vmax=100 * most,
-            edgecolors=plots.PAPER,
-            linewidth=1,
-        )
-        for i, row in enumerate(values):
-            for j, value in enumerate(row):
-                if math.isnan(value):
-                    continue
-                light = plots._luminance(colours((value / most + 1) / 2)) > 0.179
-                axes.text(
-                    j + 0.5,
-                    i + 0.5,
-                    percent(value, signed=True),
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color="#000000" if light else "#ffffff",
-                )
-        axes.set_xticks([j + 0.5 for j in range(len(languages))], list(languages))
-        axes.set_yticks([i + 0.5 for i in range(len(arms))], [visible(arm, 24) for arm in arms])
-        axes.invert_yaxis()
-        axes.tick_params(length=0)
-        for side in axes.spines.values():
-            side.set_visible(False)
-        axes.set_title(visible(title, 80))
-    return figure

@@ -34,6 +34,14 @@ DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 VARIABLES = {INK: "--ink", FAINT: "--faint", PAPER: "--paper"} | {
     c: f"--line-{i}" for i, c in enumerate(COLOURS)
 }
+# the same on a dark ground, as in the page's style
+DARK = dict(
+    zip(
+        (INK, FAINT, PAPER, *COLOURS),
+        ("#ececf1", "#a9a9b6", "#16161a", "#56b4e9", "#ff9a55", "#3fd0a4", "#e79ac6", "#e0c53c", "#c4c4cf"),
+        strict=True,
+    )
+)
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "xscale",
@@ -236,7 +244,8 @@ def robustness_figure(
 ) -> Figure:
     """OOD against ID accuracy on logit axes, one mark a checkpoint, the line that judges them, and OOD = ID.
 
-    All sequences have one item a checkpoint; `groups` share a colour, and marks grow with `sizes`.
+    All sequences have one item a checkpoint; `groups` share a colour, and marks grow with `sizes`. Groups whose
+    names end in "baseline" are grey crosses.
     """
     mpl, figure_class = _pyplot()
     least, most = 0.5 / max(rows, 1), 1 - 0.5 / max(rows, 1)
@@ -264,13 +273,16 @@ def robustness_figure(
             xytext=(-4, 0),
             textcoords="offset points",
         )
-        for index, base in enumerate(bases):
+        plain = [base for base in bases if base is not None and base.endswith("baseline")]
+        for base in bases:
             chosen = [i for i, group in enumerate(groups) if group == base]
-            colour = COLOURS[index % len(COLOURS)]
+            # arms have the colours that they have everywhere
+            index = plain.index(base) if base in plain else [b for b in bases if b not in plain].index(base)
+            colour = FAINT if base in plain else COLOURS[index % len(COLOURS)]
             axes.scatter(
                 [logit(id_values[i]) for i in chosen],
                 [logit(ood_values[i]) for i in chosen],
-                marker=MARKERS[index % len(MARKERS)],
+                marker="X" if base in plain else MARKERS[index % len(MARKERS)],
                 s=[marks[i] ** 2 if marks else 36 for i in chosen],
                 color=colour,
                 alpha=0.75,
@@ -356,6 +368,47 @@ def _in_tags(text: str, change: Callable[[str], str]) -> str:
     return re.sub(r"<[^>]*>", lambda found: change(found.group()), text)
 
 
+def dark_svg(text: str) -> str:
+    """A drawing of `svg` for a dark ground; colours that stand for values stay."""
+
+    def adapt(tag: str) -> str:
+        return re.sub(r"#[0-9a-f]{6}", lambda found: DARK.get(found.group(), found.group()), tag)
+
+    return _in_tags(text, adapt)
+
+
+def darken(figure: Figure) -> None:
+    """Give a figure, drawn once, the colours that it has on a dark ground; colours that stand for values stay."""
+    from matplotlib.axis import Axis
+    from matplotlib.collections import Collection
+    from matplotlib.colors import to_hex, to_rgba
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.text import Text
+
+    parts = {
+        Line2D: ("color", "markerfacecolor", "markeredgecolor"),
+        Text: ("color",),
+        Patch: ("facecolor", "edgecolor"),
+        Collection: ("facecolor", "edgecolor"),
+    }
+
+    def dark(colour: Any) -> Any:
+        *tint, alpha = to_rgba(colour)
+        return to_rgba(DARK.get(to_hex(tint), colour), alpha)
+
+    figure.set_layout_engine("none")  # it is laid out already
+    for artist in figure.findobj():
+        if isinstance(artist, Axis):  # ticks that are yet to be made
+            artist.set_tick_params(colors=DARK[INK], grid_color=DARK[FAINT])
+        boxes = [artist.get_bbox_patch()] if isinstance(artist, Text) and artist.get_bbox_patch() else []
+        for one in [artist, *boxes]:
+            for name in next((names for kind, names in parts.items() if isinstance(one, kind)), ()):
+                was = getattr(one, f"get_{name}")()
+                several = isinstance(one, Collection)  # a colour for each of its parts
+                getattr(one, f"set_{name}")([dark(colour) for colour in was] if several else dark(was))
+
+
 def _saved(figure: Figure, format: str, **options: Any) -> bytes:
     import warnings
 
@@ -365,7 +418,7 @@ def _saved(figure: Figure, format: str, **options: Any) -> bytes:
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing"
         )  # a name in another script: the SVG has the text
-        figure.savefig(out, format=format, **options)
+        figure.savefig(out, format=format, facecolor=figure.get_facecolor(), **options)
     return out.getvalue()
 
 

@@ -56,7 +56,8 @@ def write_report(
     made: datetime | None = None,
     question: Question | None = None,
 ) -> Path:
-    """Write `index.html`, `board.json`, `board.csv`, `curves.json` and `plots/*.svg|png|csv` into `folder`.
+    """Write `index.html`, `board.json`, `board.csv`, `curves.json` and `plots/*.svg|png|csv` into `folder`,
+    and the figures for a dark ground as `plots/*-dark.svg|png`.
 
     Returns the path of the page. The page's tables hold the figures of `make_board` with the same
     `draws`, `seed` and `question` and otherwise its defaults. `command` and `made` (now) are shown under "How it
@@ -124,9 +125,13 @@ def write_report(
 
 
 def write_plot(plot: Plot, folder: Path) -> None:
-    """Write a figure as SVG and PNG, and its data as CSV."""
-    with whole_file(folder / f"{plot.name}.svg") as path:
-        path.write_text(plots.svg(plot.figure), encoding="utf-8")
+    """Write a figure as SVG and PNG, both again for a dark ground as `NAME-dark`, and its data as CSV."""
+    drawing = plots.svg(plot.figure)
+    write_text(folder / f"{plot.name}.svg", drawing)
+    write_text(folder / f"{plot.name}-dark.svg", plots.dark_svg(drawing))
     with whole_file(folder / f"{plot.name}.png") as path:
+        path.write_bytes(plots.png(plot.figure))
+    plots.darken(plot.figure)
+    with whole_file(folder / f"{plot.name}-dark.png") as path:
         path.write_bytes(plots.png(plot.figure))
     write_text(folder / f"{plot.name}.csv", csv_text(plot.data))
