@@ -303,8 +303,8 @@ def report(
 
     Args:
         out: the folder.
-        targets: only these.
-        languages: count only these.
+        targets: show only these; the question's tests count all.
+        languages: count only these; deltas then have no corrected p-value.
         draws: of the bootstrap behind the intervals.
         examples: show texts of rows that flipped; False leaves them out.
         manifest: where the entries are.
@@ -319,9 +319,22 @@ def report(
     from xscale.loading import load
     from xscale.questions import question_of
 
-    panels, results = load(Path(manifest), None, targets, languages)
+    panels, results = load(Path(manifest), languages=languages)
+    there = sorted({panel.target for panel in panels})
+    for name in targets:
+        if name not in there:
+            raise UserError(f"no result has the target {name!r}; there are: {', '.join(there) or 'none'}")
     asked, _ = question_of(Path(manifest), [result.entry.id for result in results])
-    return write_report(panels, results, Path(out), draws=draws, examples=examples, question=asked)
+    return write_report(
+        panels,
+        results,
+        Path(out),
+        draws=draws,
+        examples=examples,
+        question=asked,
+        targets=targets,
+        explore=bool(languages),
+    )
 
 
 def read_predictions(id: str, *, manifest: str | Path = MANIFEST) -> list[Predictions]:

@@ -304,9 +304,18 @@ def compare(
         from xscale.leaderboard.bootstrap import Bootstrap
         from xscale.questions import question_of
 
-        panels, results = load(manifest, None, target, language)
+        panels, results = load(manifest, None, None, language)
+        refuse_unknown_targets(panels, target)
         asked, _ = question_of(manifest, [result.entry.id for result in results])
-        found = compare_arms([Bootstrap(panel, draws) for panel in panels], size, first, second, asked)
+        drawn = [Bootstrap(panel, draws) for panel in panels]
+        found = compare_arms(drawn, size, first, second, asked, explore=bool(language))
+        found = [item for item in found if not target or item.target in target]
+        if not found:
+            from xscale.errors import UserError
+
+            raise UserError(
+                f"{first!r} and {second!r} have no results of {', '.join(target or ())} in common"
+            )
         typer.echo(render_arm_comparison(found, format), nl=False)
         return
     panels, results = load(manifest, [first, second], target, language)
@@ -354,10 +363,19 @@ def report(
     from xscale.questions import question_of
 
     manifest = manifest if workspace is None else manifest_in(workspace)
-    panels, results = load(manifest, None, target, language)
+    panels, results = load(manifest, None, None, language)
+    refuse_unknown_targets(panels, target)
     command = shlex.join(["xscale", *sys.argv[1:]])
     question, _ = question_of(manifest, [result.entry.id for result in results])
     page = write_report(
-        panels, results, out, draws=draws, command=command, examples=examples, question=question
+        panels,
+        results,
+        out,
+        draws=draws,
+        command=command,
+        examples=examples,
+        question=question,
+        targets=target or (),
+        explore=bool(language),
     )
     tell(f"{page}: open it in a browser")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xscale.leaderboard import scaling
-from xscale.leaderboard.arms import arm_tables, named_ladders
+from xscale.leaderboard.arms import Arms, ahead, arm_tables, named_ladders
 from xscale.leaderboard.bootstrap import STAR_SEEDS, Bootstrap, Delta, Estimate, difference_of_deltas
 from xscale.leaderboard.family import Family, Question, family
 from xscale.leaderboard.ladders import group_of, ladders
@@ -46,6 +46,7 @@ class Answer:
     findings: tuple[Finding, ...]
     best: tuple[str, ...] = ()
     best_size: int | None = None
+    ahead: str = ""  # where one arm is the best: in words
     collapsed: tuple[str, ...] = ()
     measure: str = "accuracy"
 
@@ -103,11 +104,17 @@ def answers(
                 tuple(findings),
                 tuple(table.best(last)) if table and last else (),
                 last,
+                _ahead(table, last),
                 tuple(panel.collapsed),
                 panel.measure,
             )
         )
     return found
+
+
+def _ahead(table: Arms | None, size: int | None) -> str:
+    names = table.best(size) if table and size else []
+    return ahead(table, size, visible(names[0], 40)) if table and size and len(names) == 1 else ""
 
 
 def _others(last: Delta, smaller: dict[int, Delta]) -> tuple[tuple[int, Delta], ...]:
@@ -181,8 +188,10 @@ def _change(one: Finding, item: Answer, where: str, many: bool) -> str:
         )
     else:
         text = f"{head}: no change can be told: {_points(one.delta.value)} points ({low_to_high})"
-        if math.isfinite(one.delta.detectable):
+        if one.delta.detectable < 1:
             text += f"; a change of {_points(one.delta.detectable)} would have been found four times in five"
+        elif math.isfinite(one.delta.detectable):
+            text += "; these training runs differ so much that no change could have been found"
     for at, delta in one.others:
         text += (
             f"; mixed: at {at:,} it {'rises' if delta.value > 0 else 'falls'} by {_points(abs(delta.value))} "
@@ -267,8 +276,8 @@ def _between(delta: Delta, signed: bool = False) -> str:
 
 def _best(item: Answer) -> str:
     names = [visible(name, 40) for name in item.best]
-    if len(names) == 1:
-        return f"At {item.best_size:,} examples {names[0]} is the best arm."
+    if item.ahead:
+        return item.ahead
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return f"Which arm is best at {item.best_size:,} examples cannot be told: {shown} are not told from the best."
 

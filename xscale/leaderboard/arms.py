@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from scipy import stats
 
 from xscale.errors import UserError
 from xscale.leaderboard import statistics as st
-from xscale.leaderboard.bootstrap import Bootstrap, Delta, cluster_differences, difference, paired_delta
+from xscale.leaderboard.bootstrap import (
+    STAR_SEEDS,
+    Bootstrap,
+    Delta,
+    cluster_differences,
+    difference,
+    paired_delta,
+)
 from xscale.leaderboard.family import Family, Question, member
 from xscale.leaderboard.ladders import Ladder, group_of, ladders
+from xscale.leaderboard.panels import Panel
 from xscale.leaderboard.render import (
     delta_text,
     grid,
@@ -53,6 +61,7 @@ class Arms:
     sizes: tuple[int, ...]
     cells: dict[str, dict[int, Cell]]
     compared: tuple[int, ...]
+    runs: dict[int, int] = field(default_factory=dict)  # fewest seeds that two compared arms share, by size
 
     def best(self, size: int) -> list[str]:
         """The arms that cannot be told from the best at a size."""
@@ -88,7 +97,7 @@ def arm_tables(
         subset = question.subset_of(panel)
         sizes = sorted({size for ladder in named.values() for size in ladder.sizes if size})
         cells: dict[str, dict[int, Cell]] = {name: {} for name in named}
-        compared = []
+        compared, runs = [], {}
         for size in sizes:
             pairs, deltas = {}, {}
             for name, ladder in named.items():
@@ -103,6 +112,7 @@ def arm_tables(
                 cells[name][size] = Cell(delta, name in best)
             if len(pairs) > 1:
                 compared.append(size)
+                runs[size] = _common_runs(panel, list(pairs.values()))
         found.append(
             Arms(
                 panel.target,
@@ -113,9 +123,29 @@ def arm_tables(
                 tuple(sizes),
                 {name: row for name, row in cells.items() if row},
                 tuple(compared),
+                runs,
             )
         )
     return found
+
+
+def _common_runs(panel: Panel, arms: Sequence[Pairs]) -> int:
+    """The fewest training seeds that two of the arms have in common, of those that have any."""
+    seeds = [{panel.entries[index].seed for index, _ in pairs} for pairs in arms]
+    common = [len(a & b) for number, a in enumerate(seeds) for b in seeds[number + 1 :]]
+    return min((count for count in common if count), default=0)
+
+
+def ahead(table: Arms, size: int, name: str) -> str:
+    """In words, that one arm is the best of a size; below three seeds in common, no more than is known."""
+    runs = table.runs.get(size, 0)
+    if runs >= STAR_SEEDS:
+        return f"At {size:,} examples {name} is the best arm."
+    few = "one training run" if runs == 1 else f"{runs} training runs"
+    return (
+        f"At {size:,} examples {name} is ahead of the other arms; {few} cannot tell whether the next would say so, "
+        f"{STAR_SEEDS} seeds can."
+    )
 
 
 def arm_difference(
@@ -148,7 +178,7 @@ def arm_difference(
     drawn = sum(sign * draws[part] for sign, part in zip(signs, indices, strict=True))
     gains, size = cluster_differences(bootstrap, indices[0], indices[1], subset, languages)
     others, _ = cluster_differences(bootstrap, indices[2], indices[3], subset, languages)
-    clusters = bootstrap.clusters(subset)
+    clusters = bootstrap.clusters(subset, languages=languages)
     few = st.few_discordant((gains - others) / size, clusters)
     return difference(np.asarray(total), np.asarray(drawn), clusters, seed, few)
 
@@ -269,16 +299,26 @@ class ArmComparison:
 
 
 def compare_arms(
-    bootstraps: Sequence[Bootstrap], size: int, first: str, second: str, question: Question, seed: int = 0
+    bootstraps: Sequence[Bootstrap],
+    size: int,
+    first: str,
+    second: str,
+    question: Question,
+    *,
+    explore: bool = False,
+    seed: int = 0,
 ) -> list[ArmComparison]:
     """Compare two arms at a size on every target that both have: second − first.
 
-    The difference on the question's subset is tested, corrected by Holm over the targets; other subsets have
-    intervals. Raises `UserError` for an arm or size that is not there.
+    The difference on the question's subset is tested, corrected by Holm over the question's targets: give it all
+    panels, whichever of them are shown. Other subsets, other targets, a target's further tables and languages that
+    others added have intervals, and so has everything with `explore` (some languages only). Raises `UserError` for an
+    arm or size that is not there.
     """
     if first == second:
         raise UserError(f"nothing to compare: {first!r} twice")
     found: list[ArmComparison] = []
+    tested: dict[str, tuple[int, str]] = {}  # target -> its place in `found`, and the subset
     known: dict[str, set[int]] = {}
     for bootstrap in bootstraps:
         panel = bootstrap.panel
@@ -292,9 +332,14 @@ def compare_arms(
             name: replace(arm_difference(bootstrap, pairs[0], pairs[1], name, seed=seed), p_holm=math.nan)
             for name in panel.masks
         }
-        tested = lines[question.subset_of(panel)]
-        if tested.reason is None:
-            found.append(ArmComparison(panel.target, panel.title, size, first, second, tested.seeds, lines))
+        subset = question.subset_of(panel)
+        if lines[subset].reason is not None:
+            continue
+        found.append(
+            ArmComparison(panel.target, panel.title, size, first, second, lines[subset].seeds, lines)
+        )
+        if not explore and not panel.further and panel.target in (question.targets or (panel.target,)):
+            tested.setdefault(panel.target, (len(found) - 1, subset))
     for name in (first, second):
         if name not in known:
             raise UserError(f"no arm {name!r} with results; there are: {', '.join(known) or 'none'}")
@@ -305,15 +350,11 @@ def compare_arms(
         raise UserError(
             f"{first!r} and {second!r} have no seed in common at size {size} with results of one target"
         )
-    subsets = {b.panel.target: question.subset_of(b.panel) for b in bootstraps}
-    adjusted = st.holm([item.lines[subsets[item.target]].p for item in found]).tolist()
-    return [
-        replace(
-            item,
-            lines=item.lines | {subsets[item.target]: replace(item.lines[subsets[item.target]], p_holm=p)},
-        )
-        for item, p in zip(found, adjusted, strict=True)
-    ]
+    adjusted = st.holm([found[place].lines[subset].p for place, subset in tested.values()]).tolist()
+    for (place, subset), p in zip(tested.values(), adjusted, strict=True):
+        lines = found[place].lines
+        found[place] = replace(found[place], lines=lines | {subset: replace(lines[subset], p_holm=p)})
+    return found
 
 
 def render_arm_comparison(found: Sequence[ArmComparison], format: str = "simple", width: int = 80) -> str:
@@ -340,8 +381,8 @@ def render_arm_comparison(found: Sequence[ArmComparison], format: str = "simple"
     few = min(item.seeds for item in found)
     blocks.append(
         text_block(
-            "points on the same rows, pair by pair of training seeds; *: p <= 0.05 after Holm over the targets, on the "
-            "question's subset"
+            "points on the same rows, pair by pair of training seeds; *: p <= 0.05 after Holm over the question's targets, "
+            "on its subset"
             + ("" if few >= 3 else "; below three seeds no star, with one seed over test items only"),
             format,
             width,

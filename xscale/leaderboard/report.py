@@ -28,7 +28,7 @@ from xscale.leaderboard.page.parts import PAGE, Part, Plot, csv_text, environmen
 from xscale.leaderboard.page.subsets import robustness_part, subsets_part
 from xscale.leaderboard.panels import Panel, Result
 from xscale.leaderboard.render import render
-from xscale.leaderboard.table import make_board
+from xscale.leaderboard.table import Filter, make_board
 from xscale.portable import published
 
 SECTIONS = (
@@ -55,6 +55,8 @@ def write_report(
     examples: bool = True,
     made: datetime | None = None,
     question: Question | None = None,
+    targets: Sequence[str] = (),
+    explore: bool = False,
 ) -> Path:
     """Write `index.html`, `board.json`, `board.csv`, `curves.json` and `plots/*.svg|png|csv` into `folder`,
     and the figures for a dark ground as `plots/*-dark.svg|png`.
@@ -62,36 +64,40 @@ def write_report(
     Returns the path of the page. The page's tables hold the figures of `make_board` with the same
     `draws`, `seed` and `question` and otherwise its defaults. `command` and `made` (now) are shown under "How it
     was made". `examples` reads English texts of flipped rows from the source that the results name; where these
-    are gone or other texts, row numbers stand alone. No local path is written. Raises `UserError` where matplotlib
-    or jinja2 is missing.
+    are gone or other texts, row numbers stand alone. `targets` are those that are shown (all when empty); what is tested
+    counts all of `panels`, whatever is shown. With `explore`, for panels of some languages only, nothing is tested, and
+    the question has no answer. No local path is written. Raises `UserError` where matplotlib or jinja2 is missing.
     """
     templates = environment()
     asked = question or Question()
-    parts = [Part(panel, Bootstrap(panel, draws, seed)) for panel in panels]
-    drawn_once = [part.bootstrap for part in parts]
+    every = [Part(panel, Bootstrap(panel, draws, seed)) for panel in panels]
+    parts = [part for part in every if not targets or part.panel.target in targets]
+    drawn_once = [part.bootstrap for part in every]
     common: dict[str, Any] = {
         "draws": draws,
         "seed": seed,
         "bootstraps": drawn_once,
         "question": asked,
         "deltas": (asked.subset,),
+        "show": Filter(targets=tuple(targets)),
+        "explore": explore,
     }
     board = make_board(panels, results, **common)
     board = replace(
         board, unavailable=[(name, state, published(why)) for name, state, why in board.unavailable]
     )
     means = make_board(panels, results, seeds="mean", **common)
-    tested = family(drawn_once, asked, seed)
+    tested = {} if explore else family(drawn_once, asked, seed)
     js = (PAGE / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
-    curves = {id(part): all_curves(part, seed) for part in parts}
+    curves = {id(part): found for part, found in zip(parts, all_curves(every, parts, seed), strict=True)}
     drawn: list[Plot] = []
     context = {
         "css": markup((PAGE / "report.css").read_text(encoding="utf-8")),
         "js": markup(js),
         "script_hash": f"sha256-{digest}",
         "sections": SECTIONS,
-        "first": first_screen(parts, board, results, asked, tested, drawn, seed),
+        "first": first_screen(parts, board, results, asked, tested, drawn, seed, explore=explore),
         "tables": boards(parts, board, means, results),
         "comparisons": comparisons(board),
         "board_notes": list(dict.fromkeys([*means.notes, *board.notes])),
@@ -108,7 +114,7 @@ def write_report(
         "examples": [item for part in parts for item in example_rows(part, results, examples)],
         "measured": measured(parts),
         "trained": trained(parts),
-        "made": made_of(panels, board, command, made or datetime.now(timezone.utc)),
+        "made": made_of([part.panel for part in parts], board, command, made or datetime.now(timezone.utc)),
     }
     page = templates.get_template("report.html").render(context)
     for plot in drawn:

@@ -229,7 +229,7 @@ def curve(
         sizes,
         [values[g] for g in groups],
         [draws[g, :FIT_DRAWS] for g in groups],
-        bootstrap.clusters(subset),
+        bootstrap.clusters(subset, languages=languages),
         seed,
     )
     fits = weighed([fit(model, means) for model in PARAMETERS])

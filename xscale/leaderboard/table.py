@@ -404,10 +404,12 @@ def _undetected(rows: Sequence[Row], subset: str) -> list[str]:
     parts = []
     for row in rows:
         delta = row.deltas.get(subset)
-        if delta and delta.p_holm > 1 - st.LEVEL and math.isfinite(delta.detectable):
+        untold = delta and delta.seeds >= STAR_SEEDS and delta.p_holm > 1 - st.LEVEL
+        if delta and untold and math.isfinite(delta.detectable):
             size = "-" if row.size is None else f"{row.size:,}"
             name = row.arm or "+".join(row.intermediate) or row.id
-            parts.append((delta.detectable, f"{100 * delta.detectable:.1f} ({name}, N {size})"))
+            least = f"{100 * delta.detectable:.1f}" if delta.detectable < 1 else "more than there are"
+            parts.append((delta.detectable, f"{least} ({name}, N {size})"))
     if not parts:
         return []
     (_, least), (_, most) = min(parts), max(parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xscale.leaderboard import arm_plots
-from xscale.leaderboard.arms import Arms, arm_tables
+from xscale.leaderboard.arms import Arms, ahead, arm_tables
 from xscale.leaderboard.family import Family, Question
 from xscale.leaderboard.language_map import subset_words
 from xscale.leaderboard.page.parts import Part, Plot, figure, no_change
@@ -66,7 +66,7 @@ def _best(table: Arms) -> str:
     size = max(table.compared)
     names = [visible(name, 40) for name in table.best(size)]
     if len(names) == 1:
-        return f"At {size:,} examples {names[0]} is the best arm."
+        return ahead(table, size, names[0])
     return f"At {size:,} examples these cannot be told from the best arm: {', '.join(names)}."
 
 

@@ -23,16 +23,33 @@ def curve_data(curve: scaling.Curve) -> dict[str, Any]:
     return dict(plain(data))
 
 
-def all_curves(part: Part, seed: int) -> list[scaling.Curve]:
-    """Every ladder on every subset, and on every group of languages for all, ID and OOD rows."""
-    found = []
+WHOLE = "all languages"
+
+
+def all_curves(every: Sequence[Part], shown: Sequence[Part], seed: int) -> list[list[scaling.Curve]]:
+    """For each part that is shown every ladder on every subset, and on every group of languages for all, ID and OOD rows.
+
+    First sizes are corrected over the curves of all languages of `every` part, shown or not.
+    """
+    whole_ones = [
+        [
+            scaling.curve(part.bootstrap, ladder, subset, seed=seed)
+            for ladder in ladders(part.panel)
+            for subset in part.panel.masks
+        ]
+        for part in every
+    ]
+    corrected = iter(scaling.correct_curves([curve for part in whole_ones for curve in part]))
+    found = {id(part): [next(corrected) for _ in mine] for part, mine in zip(every, whole_ones, strict=True)}
+    return [found[id(part)] + _group_curves(part, seed) for part in shown]
+
+
+def _group_curves(part: Part, seed: int) -> list[scaling.Curve]:
     panel, bootstrap = part.panel, part.bootstrap
     rungs = ladders(panel)
-    for ladder in rungs:
-        found += [scaling.curve(bootstrap, ladder, subset, seed=seed) for subset in panel.masks]
-    found = scaling.correct_curves(found)
     if not rungs:
         return []
+    found = []
     axes: dict[str, tuple[str, ...]] = {}
     for by in BREAKDOWNS:
         axes |= language_groups(panel, by)
@@ -47,7 +64,7 @@ def all_curves(part: Part, seed: int) -> list[scaling.Curve]:
 
 def whole(curves: Sequence[scaling.Curve], subset: str) -> list[scaling.Curve]:
     """The curves of a subset over all languages."""
-    return [curve for curve in curves if curve.subset == subset and curve.group == "all languages"]
+    return [curve for curve in curves if curve.subset == subset and curve.group == WHOLE]
 
 
 def curve_plot(part: Part, curves: Sequence[scaling.Curve], limits: tuple[float, float] | None) -> Plot:
@@ -104,8 +121,8 @@ def curves_part(part: Part, curves: Sequence[scaling.Curve], drawn: list[Plot]) 
     focus = "ood" if "ood" in part.panel.masks else "all"
     for ladder, first in zip(ladders(part.panel), whole(curves, "all"), strict=True):
         mine = [curve for curve in curves if _same_ladder(curve, first)]
-        over_all = [curve for curve in mine if curve.group == "all languages"]
-        groups = [curve for curve in mine if curve.group != "all languages" and curve.subset == focus]
+        over_all = [curve for curve in mine if curve.group == WHOLE]
+        groups = [curve for curve in mine if curve.group != WHOLE and curve.subset == focus]
         shown_ladders.append(
             {
                 "name": plots.ladder_name(first),
@@ -163,7 +180,7 @@ def _fit_row(curve: scaling.Curve, name: str) -> dict[str, str]:
 
 def _first_size(curve: scaling.Curve) -> str:
     """From which size on deltas are above 0; not claimed for groups of languages, nor below three seeds."""
-    if curve.group != "all languages":
+    if curve.group != WHOLE:
         return "-"
     if max((point.delta.seeds for point in curve.points), default=0) < STAR_SEEDS:
         return "needs 3 seeds"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness_tasks.targets import targets
-from xscale.leaderboard.answer import with_answer
+from xscale.leaderboard.answer import answers, words
 from xscale.leaderboard.bootstrap import STAR_SEEDS
 from xscale.leaderboard.family import Family, Question
 from xscale.leaderboard.headline import (
@@ -25,6 +25,11 @@ from xscale.leaderboard.panels import TARGET_NAMES, Result
 from xscale.leaderboard.render import visible
 from xscale.leaderboard.table import Board
 
+LANGUAGES_ONLY = (
+    "These are some of the languages, and the question is about all of them: nothing is tested here. "
+    "Changes have an interval and no star."
+)
+
 
 def first_screen(
     parts: Sequence[Part],
@@ -34,10 +39,13 @@ def first_screen(
     tested: Family,
     drawn: list[Plot],
     seed: int = 0,
+    *,
+    explore: bool = False,
 ) -> dict[str, Any]:
-    """What the template's head needs."""
-    answer = with_answer(board, [part.bootstrap for part in parts], question, seed).answer
-    items = gains([part.bootstrap for part in parts], question, tested, seed)
+    """What the template's head needs. Where languages are only explored there is no answer."""
+    drawn_once = [part.bootstrap for part in parts]
+    answer = [LANGUAGES_ONLY] if explore else words(answers(drawn_once, question, tested, seed))
+    items = gains(drawn_once, question, tested, seed)
     return {
         "facts": facts(parts, board, results),
         "answer": [first_sentence(text) for text in answer],
