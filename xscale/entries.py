@@ -14,6 +14,7 @@ from xscale.errors import UserError
 from xscale.files import SET_ASIDE, move_aside
 from xscale.hub import is_repository
 from xscale.manifest import Entry, change_manifest, check_id, make_entry
+from xscale.progress import say
 from xscale.workspace import Workspace
 
 FIELDS = {"size": r"\d+", "seed": r"\d+", "arm": r"[A-Za-z0-9._+-]+"}  # what a pattern may ask for
@@ -95,8 +96,8 @@ def entries_from(manifest: Path, where: str, common: Mapping[str, Any]) -> list[
     * a pattern of folders: `runs/{arm}-{size}-seed{seed}`, where `*` matches anything;
     * a pattern of a hub repository's branches and tags: `owner/name@step{size}`, or `owner/name@*` for all.
 
-    A size-0 entry is the baseline of those with the same base and seed. Raises `UserError` (file, line, column) for what is
-    not one of these, or matches nothing.
+    A size-0 entry is the baseline of those with the same base and seed, and of the same arm where arms have their own.
+    Raises `UserError` (file, line, column) for what is not one of these, or matches nothing.
     """
     repository, at, pattern = where.partition("@")
     if where.endswith(".csv"):
@@ -106,13 +107,26 @@ def entries_from(manifest: Path, where: str, common: Mapping[str, Any]) -> list[
     else:
         rows = _folder_rows(where)
     made = [_entry(manifest, origin, dict(common) | row) for origin, row in rows]
-    baselines = {(e.base, e.seed): e.id for e in made if e.size == 0}
+    zeros = [entry for entry in made if entry.size == 0]
     return [
-        entry.model_copy(update={"baseline": baselines.get((entry.base, entry.seed))})
+        entry.model_copy(update={"baseline": _baseline_of(entry, zeros)})
         if entry.size and entry.baseline is None
         else entry
         for entry in made
     ]
+
+
+def _baseline_of(entry: Entry, zeros: Sequence[Entry]) -> str | None:
+    """The size-0 entry of the same base and seed, that of its own arm where arms have their own; None where there is none, and
+    where several could be it, which is said."""
+    same = [zero for zero in zeros if (zero.base, zero.seed) == (entry.base, entry.seed)]
+    own = [zero for zero in same if zero.arm == entry.arm] or same
+    if len(own) > 1:
+        say(
+            f"{entry.id}: {' and '.join(zero.id for zero in own)} have its base and seed, so none is taken for its baseline; "
+            "write `baseline` into the manifest"
+        )
+    return own[0].id if len(own) == 1 else None
 
 
 def _entry(manifest: Path, origin: str, fields: dict[str, Any]) -> Entry:

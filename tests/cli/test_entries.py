@@ -158,6 +158,24 @@ def test_many_folders_from_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyP
             entries_from(tmp_path / "m.json", pattern, common)
 
 
+def test_each_arm_is_compared_with_its_own_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mnli-0-seed1", "mnli-64-seed1", "rte-0-seed1", "rte-64-seed1", "sst-64-seed1"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text("{}")
+    common = SHARED | {"model": "hf", "model_args": "", "base": "a/b"}
+    made = entries_from(tmp_path / "m.json", "runs/{arm}-{size}-seed{seed}", common)
+    assert {e.id: e.baseline for e in made if e.size} == {
+        "mnli-64-seed1": "mnli-0-seed1",
+        "rte-64-seed1": "rte-0-seed1",
+        "sst-64-seed1": None,  # two could be it
+    }
+    said = " ".join(capsys.readouterr().err.split())
+    assert "sst-64-seed1: mnli-0-seed1 and rte-0-seed1 have its base and seed" in said
+
+
 def test_many_from_a_csv(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text(

@@ -1,9 +1,13 @@
 """What could have been found, by simulation."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from harness_tasks.rows import Options, build_documents
+from xscale.cli.power import asked_clusters, clusters_among
 from xscale.leaderboard.power import detectable, planned, power_lines
 
 
@@ -38,3 +42,18 @@ def test_lines_say_what_they_rest_on() -> None:
     assert "measured here: 30 points a cluster, 2.0 a training run" in " ".join(
         power_lines({"xnli": 835}, 3, 4, "OOD", {"xnli": (0.3, 0.02)})
     )
+
+
+@pytest.mark.parametrize(("target", "limit"), [("xnli", 30), ("xnli", 120), ("xnli", None), ("xcopa", 60)])
+def test_as_many_clusters_are_counted_as_are_evaluated(target: str, limit: int | None) -> None:
+    """Those of the first documents, in the order in which they come; the bundled suite has fewer rows than the official data."""
+    documents = build_documents(target, "en", "test", Options(data="bundled"))[:limit]
+    there = {doc["cluster"] for doc in documents if "ood" in doc["subsets"]}
+    assert asked_clusters(target, "en", "ood", limit, "bundled") == len(there)
+
+
+def test_clusters_of_rows_in_an_unknown_order_are_those_to_be_expected() -> None:
+    rows = np.repeat(np.arange(100), 3)
+    rng = np.random.default_rng(1)
+    drawn = [len(set(rng.permutation(rows)[:60].tolist())) for _ in range(2000)]
+    assert clusters_among(Counter(rows.tolist()), 300, 60) == round(float(np.mean(drawn)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 
 def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
@@ -16,14 +18,9 @@ def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
     What clusters and training runs scatter by is taken from deltas of three seeds or more that the manifest has
     results of, else assumed.
     """
-    from harness_tasks.rows import Options, data_record
-    from harness_tasks.sources import DataError
-    from harness_tasks.subsets import load_membership
-    from harness_tasks.subsets.membership import shipped
     from harness_tasks.targets import get_target
     from xscale import pipeline
     from xscale.experiment import plan
-    from xscale.leaderboard.panels import clusters_of
     from xscale.leaderboard.power import power_lines
 
     source = pipeline.experiment_source(experiment, data)
@@ -40,18 +37,11 @@ def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
             else:
                 counts[target] = known
             continue
-        total = int(shipped(target)["test"]["rows"])
-        anchor, where = str(shipped(target)["test"]["anchor"]), "hub"
-        if source != "hub":
-            try:
-                anchor = str(data_record(target, languages[0], Options(data=source))["data_anchor"])
-                where = source
-            except DataError:
-                pass  # the data is not here yet: the official rows
-        members = load_membership(target, anchor, None, where)
-        rows = members.get(question.subset, np.arange(total))
-        whole = len(np.unique(clusters_of(target, rows.tolist())))
-        counts[target] = whole if limit is None else max(1, min(whole, round(whole * limit / total)))
+        known = asked_clusters(target, languages[0], question.subset, limit, source)
+        if known is None:
+            absent.append(f"{target}: nothing can be said before its rows are here")
+        else:
+            counts[target] = known
     sized = {(recipe.arm, recipe.size) for recipe in plan(experiment, source) if recipe.size}
     comparisons = len(sized) * (len(counts) + len(absent))
     measured = _measured(manifest, question.subset)
@@ -59,10 +49,49 @@ def power(experiment: Any, data: str | None, manifest: Path) -> list[str]:
     return [*found, *absent]
 
 
+def asked_clusters(target: str, language: str, subset: str, limit: int | None, source: str) -> int | None:
+    """How many clusters have rows of the subset among the first `limit` that are evaluated.
+
+    Where the rows are not here, of the official ones; None for a user's target.
+    """
+    from harness_tasks.rows import Options, data_record, document_order, row_count
+    from harness_tasks.sources import DataError
+    from harness_tasks.subsets import load_membership
+    from harness_tasks.subsets.membership import known_labels, shipped
+    from harness_tasks.targets import get_target
+    from xscale.leaderboard.panels import clusters_of
+
+    user, options = get_target(target).user, Options(data=source)
+    official = {"rows": 0, "anchor": ""} if user else shipped(target)["test"]
+    total, anchor, where = int(official["rows"]), str(official["anchor"]), "hub"
+    if user or source != "hub":
+        try:
+            anchor = str(data_record(target, language, options)["data_anchor"])
+            total, where = row_count(target, language, options), source
+        except DataError:
+            if user:
+                return None
+    rows = load_membership(target, anchor, None, where).get(subset, np.arange(total))
+    labels = known_labels(target, anchor)
+    if limit is not None and labels is not None:
+        rows = np.intersect1d(rows, document_order(target, anchor, labels)[:limit])
+        limit = None
+    return clusters_among(Counter(clusters_of(target, rows.tolist()).tolist()), total, limit)
+
+
+def clusters_among(sizes: Counter[Any], total: int, limit: int | None) -> int:
+    """How many clusters have a row among `limit` of `total` rows: all without one, else as many as are to be expected of
+    rows drawn at random (the hypergeometric chance that none of a cluster's is drawn). `sizes`: rows of each cluster."""
+    if limit is None or limit >= total:
+        return max(1, len(sizes))
+    missed = stats.hypergeom.pmf(0, total, list(sizes.values()), limit)
+    return max(1, round(len(sizes) - float(missed.sum())))
+
+
 def own_clusters(target: str, languages: Sequence[str], limit: int | None, source: str) -> int | None:
     """Of L languages with n_l clusters of their own, L² / Σ 1/n_l: as many give a mean over one language the same variance.
 
-    None where a language's rows are not here.
+    None where a language's rows are not here. Of a limit's rows as many clusters as are to be expected.
     """
     from harness_tasks.sources import DataError
     from harness_tasks.targets import get_target
@@ -75,8 +104,7 @@ def own_clusters(target: str, languages: Sequence[str], limit: int | None, sourc
             texts = [row[field] for row in read_target(target, language, "test", source)]
         except DataError:
             return None
-        whole = len(set(texts))
-        counts.append(whole if limit is None else max(1, min(whole, round(whole * limit / len(texts)))))
+        counts.append(clusters_among(Counter(texts), len(texts), limit))
     return int(len(counts) ** 2 / sum(1 / count for count in counts))
 
 
