@@ -194,7 +194,7 @@ def test_what_would_have_been_found_stands_by_what_was_not() -> None:
     delta = row.deltas["ood"]
     expected = (stats.t.isf(0.025 / 2, delta.freedom) + stats.t.ppf(0.8, delta.freedom)) * delta.se
     assert delta.detectable == pytest.approx(expected)
-    assert any(f"N 512: {100 * expected:.1f}" in note for note in table.notes)
+    assert any(f"{100 * expected:.1f} (snli, N 512)" in note for note in table.notes)
 
 
 def test_mean_over_seeds() -> None:
