@@ -15,7 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
+from harness_tasks.languages import LANGUAGES
 from harness_tasks.subsets.user import read_subsets
+from harness_tasks.targets.registry import shipped_targets
+from harness_tasks.targets.user import read_targets_file
 from xscale.costs import measured
 from xscale.errors import UserError
 from xscale.evaluation.answers import SETTINGS, is_current, known_answers, stored_answers
@@ -95,6 +98,22 @@ def _experiment(folder: Path, content: Any) -> Any:
 
 def _subsets(folder: Path, content: Any) -> Any:
     return _refused(lambda: read_subsets(_write(folder / "s.yaml", _bytes(content))))
+
+
+def _targets(folder: Path, content: Any) -> Any:
+    path = _write(folder / "t.yaml", _bytes(content))
+
+    def read() -> Any:
+        described = read_targets_file(path, shipped_targets(), LANGUAGES)
+        for target in described.targets.values():
+            for place in target.places.values() if target.user else ():  # what is taken can be asked
+                row = dict.fromkeys(target.text_fields, "A text.")
+                assert target.context is not None
+                asked = [target.context(row, place.words), *target.choices(row, place.words)]
+                assert all(isinstance(text, str) for pair in (asked, *target.pairs(row)) for text in pair)
+        return described
+
+    return _refused(read)
 
 
 def _log(folder: Path, content: Any) -> Any:
@@ -187,6 +206,20 @@ SHAPES: dict[str, Any] = {
             {"name": "other", "target": "xnli", "citation": "c", "rows": [1, "2-5"]},
         ]
     },
+    "targets": {
+        "languages": [
+            {"target": "xnli", "code": "kmr", "name": "Kurmanji", "script": "Latin", "family": "Indo-European", "cc100_gib": 0.4,
+             "dataset": "me/x", "config": "default", "splits": {"test": "test"}, "fields": {"premise": "s1"},
+             "labels": {"entailment": 0, "neutral": 1, "contradiction": 2}, "rows": "parallel", "words": ["a", "b", "c", "d"]},
+        ],
+        "targets": [
+            {"name": "mine", "title": "Mine", "head": "multiple_choice", "text_fields": ["p", "one", "two"],
+             "answers": ["first", "second"], "pairs": [["p", "one"], ["p", "two"]],
+             "prompt": {"context": "{p} {word1}", "choices": ["{one}", "{two}"]}, "cluster": 2,
+             "languages": [{"code": "en", "dataset": "me/y", "config": "en", "words": ["So"]}],
+             "subsets": [{"name": "short", "citation": "c", "rule": {"field": "p", "max_words": 4}}]},
+        ],
+    },
     "log": [
         {"event": "planned", "experiment": "e", "recipes": [["a", 0], ["b", 8]], "command": "xscale run e", "data": "bundled",
          "asks": {"xnli": [["de"], 3], "xcopa": [["et", "it"], None]}, "question": {"subset": "ood", "targets": ["xnli"]}},
@@ -208,7 +241,8 @@ SHAPES: dict[str, Any] = {
     "predictions": None,
     "description": {
         "checkpoint": "a", "weights": "w", "source": "bundled", "model_args": {}, "precision": "fp32", "limit": {"xnli": None},
-        "fingerprints": {"xnli": {"de": "f"}}, "anchors": {"xnli": "f"}, "task_versions": {"xnli": 1}, "lm_eval": "0",
+        "fingerprints": {"xnli": {"de": "f"}}, "asked_as": {"xnli": {"de": "a"}}, "anchors": {"xnli": "f"},
+        "task_versions": {"xnli": 1}, "lm_eval": "0",
         "evaluation": {},
     },
 }  # fmt: skip
@@ -216,6 +250,7 @@ READERS: dict[str, Reader] = {
     "manifest": _manifest,
     "experiment": _experiment,
     "subsets": _subsets,
+    "targets": _targets,
     "log": _log,
     "record": _record,
     "index": _model_file("model.safetensors.index.json"),

@@ -100,11 +100,9 @@ def _check_config(path: Path, where: str) -> None:
         raise UserError(
             f"{where}: {path} names {str(weights)[:100]!r} as weights; only safetensors beside it are loaded"
         )
-    attention = config.get("attn_implementation", config.get("_attn_implementation"))
-    if isinstance(attention, str) and "/" in attention:
-        raise UserError(
-            f"{where}: {path}: attn_implementation {attention[:100]!r} is code of the hub; take it out"
-        )
+    for name, value in _fields(config):  # of attention or experts, in a nested configuration or by it
+        if "implementation" in name and "/" in str(value):
+            raise UserError(f"{where}: {path}: {name} {str(value)[:100]!r} is code of the hub; take it out")
 
 
 def _are_labels(labels: Any) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness_tasks.rows import _read_cached
 from harness_tasks.targets import registry
 from xscale.evaluation import models
 from xscale.evaluation.answers import evaluate_entry, is_current, result_key
@@ -21,7 +22,15 @@ TARGET = {
     "answers": ["follows", "does_not"],
     "pairs": [["review", "claim"]],
     "prompt": {"choices": ["{review} {word1}, {claim}", "{review} {word2}, {claim}"]},
-    "languages": [{"code": "en", "dataset": "me/reviews", "config": "en", "words": ["Indeed", "However"]}],
+    "languages": [
+        {
+            "code": "en",
+            "dataset": "me/reviews",
+            "config": "en",
+            "splits": {"test": "test", "validation": "validation"},
+            "words": ["Indeed", "However"],
+        }
+    ],
 }
 SELECTION = {"review_nli": (("en",), None)}
 
@@ -53,7 +62,7 @@ def _is_current(entry: Entry, folder: Path) -> bool:
 
 
 def _languages(words: list[str]) -> list[dict]:
-    return [{"code": "en", "dataset": "me/reviews", "config": "en", "words": words}]
+    return [{**TARGET["languages"][0], "words": words}]
 
 
 def test_other_words_of_a_prompt_are_other_answers(described, causal_lm: Path, tmp_path: Path) -> None:
@@ -86,6 +95,7 @@ def test_rows_of_few_shot_examples_are_part_of_the_key(described, tmp_path: Path
     before = asked()
     path = tmp_path / "mirror/me/reviews/en/validation.jsonl"
     path.write_text(path.read_text().replace("good", "bad"))
+    _read_cached.cache_clear()  # as in a process that starts now
     assert asked() != before
 
 

@@ -45,6 +45,7 @@ class Description(BaseModel):
 
     source: str
     fingerprints: dict[str, dict[str, str]]
+    asked_as: dict[str, dict[str, str]] = {}  # files of version 0.1 do not say it
     anchors: dict[str, str]
     task_versions: dict[str, Any]
     limit: dict[str, int | None]
