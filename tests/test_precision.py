@@ -48,7 +48,7 @@ def test_auto_on_cuda(gpu, name: str, bf16: bool, capability: tuple[int, int], e
 
 @pytest.mark.parametrize("units", [True, False])
 def test_auto_on_a_cpu(monkeypatch: pytest.MonkeyPatch, units: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units}, raising=False)
     assert effective_precision("auto", CPU) == ("bf16" if units else "fp32")
     assert effective_precision("auto", CPU, cpu_units=False) == "fp32"
     assert effective_precision("bf16", CPU, cpu_units=False) == "bf16"  # asked for
@@ -67,3 +67,8 @@ def test_autocast_computes_in_that_precision() -> None:
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
         with autocast(CPU, precision):  # type: ignore[arg-type]
             assert layer(torch.zeros(1, 4)).dtype == dtype
+
+
+def test_auto_on_a_cpu_where_torch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert effective_precision("auto", torch.device("cpu")) == "fp32"

@@ -43,7 +43,8 @@ def effective_precision(asked: str, device: torch.device, cpu_units: bool = True
             )
         return "fp32"
     if asked == "auto":
-        units = cpu_units and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.6 does not tell: fp32
+        units = cpu_units and bool(capabilities().get("amx_bf16"))
         return "bf16" if units else "fp32"
     return "bf16" if asked == "bf16" else "fp16"
 
