@@ -249,6 +249,11 @@ def _line_of(node: yaml.Node | None, location: Sequence[int | str]) -> int | Non
 
 def _explain(error: ValidationError, model: type[BaseModel], node: yaml.Node | None, name: str) -> str:
     defects = error.errors(include_url=False)
+    absent = {str(d["loc"][-1]) for d in defects if d["type"] == "missing"}
+    for defect in defects:  # a name that is nearly that of an absent field says more than that it is absent
+        if defect["type"] == "extra_forbidden" and difflib.get_close_matches(str(defect["loc"][-1]), absent):
+            defects = [defect, *(d for d in defects if d is not defect)]
+            break
     first = defects[0]
     location: Sequence[int | str] = first["loc"]
     what = explain_defect(defects)

@@ -64,3 +64,14 @@ def test_examples_of_help_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None
         assert max(map(len, lines)) <= 80, name
         assert f"  {command.epilog}" in lines, name  # in one line, broken nowhere
         assert "list[str]" not in "".join(lines).partition("Options:")[2], name
+
+
+def test_what_is_wrong_is_said_in_plain_words(tmp_path: Path) -> None:
+    code, _, errors = call("board", "--format", "nosuch")
+    assert code == 2 and "'--format': 'nosuch' is not one of 'simple'" in errors
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: x\nbase: a/b\nsize: [0, 8]\nintermediate: snli\ntargets: {xnli: {train: [mnli]}}\n"
+    )
+    code, _, errors = call("plan", path)
+    assert code == 2 and "mine.yaml:3: size: unknown field; did you mean 'sizes'?" in errors

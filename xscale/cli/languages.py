@@ -70,9 +70,7 @@ def language_lines(
     return (*HEADS, *MORE), rows, source_name(source)
 
 
-def narrow(
-    heads: Sequence[str], lines: Sequence[Sequence[str]]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def narrow(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
     """What of `language_lines` a terminal of 80 columns has room for: of what is unconfirmed how many things they are, and
     whether the source has a language where that was looked up."""
     asked = any(line[heads.index("in this source")] != "not asked" for line in lines)
@@ -86,8 +84,8 @@ def narrow(
             known["CC-100 GiB"],
             str(len(known["unconfirmed"].split("; "))) if known["unconfirmed"] else "",
         ]
-        shown.append((*cells, known["in this source"]) if asked else tuple(cells))
-    return ("target", "code", *named, "CC-100", "open", *(["here"] if asked else [])), shown
+        shown.append([*cells, *([known["in this source"]] if asked else [])])
+    return ["target", "code", *named, "CC-100", "open", *(["here"] if asked else [])], shown
 
 
 def _there(place: Place, source: str) -> str:

@@ -24,6 +24,16 @@ app = typer.Typer(
     "out-of-distribution subsets?\n\nExample: xscale run   (trains, evaluates and shows a small ladder)",
 )
 
+_as_typer_says_it = typer.BadParameter.format_message
+
+
+def _plainly(self: typer.BadParameter) -> str:
+    """What is wrong with an option's value, without pydantic's words before it."""
+    return str(_as_typer_says_it(self)).replace(": Value error, ", ": ", 1)
+
+
+setattr(typer.BadParameter, "format_message", _plainly)  # noqa: B010
+
 DataOption = Annotated[
     str | None,
     typer.Option(
