@@ -43,8 +43,8 @@ def effective_precision(asked: str, device: torch.device, cpu_units: bool = True
             )
         return "fp32"
     if asked == "auto":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.6 does not tell: fp32
-        units = cpu_units and bool(capabilities().get("amx_bf16"))
+        tells = hasattr(torch.cpu, "get_capabilities")  # torch 2.6 does not: fp32
+        units = cpu_units and tells and bool(torch.cpu.get_capabilities().get("amx_bf16"))
         return "bf16" if units else "fp32"
     return "bf16" if asked == "bf16" else "fp16"
 
