@@ -62,7 +62,7 @@ def asked_clusters(target: str, language: str, subset: str, limit: int | None, s
     from xscale.leaderboard.panels import clusters_of
 
     user, options = get_target(target).user, Options(data=source)
-    official = {"rows": 0, "anchor": ""} if user else shipped(target)["test"]
+    official: dict[str, Any] = {"rows": 0, "anchor": ""} if user else shipped(target)["test"]
     total, anchor, where = int(official["rows"]), str(official["anchor"]), "hub"
     if user or source != "hub":
         try:
