@@ -144,7 +144,7 @@ def test_two_runs_at_once(finished: tuple[Path, float], base: Path, tmp_path: Pa
     assert harness.table(folder) == harness.table(finished[0])
     assert harness.findings(folder) == []
     said = "".join(harness.said(pid) for pid in children)
-    trained = [line for line in said.splitlines() if line.startswith("train ") and ": xnli on" in line]
+    trained = [line for line in said.splitlines() if "] train " in line and ": xnli on" in line]
     print(f"{len(trained)} trainings of 3 checkpoints by two runs at once")
     assert len([line for line in trained if "done in" in line]) == 3
 
