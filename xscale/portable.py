@@ -12,7 +12,9 @@ from harness_tasks.sources import portable_source
 
 # of a checkpoint folder: the records in which paths are; weights and configurations have none
 PUBLISHED = ("recipe.json", "README.md")
-_LOCAL = re.compile(r"(?<![\w:/.<])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:]+[/\\])+(?=[^\s/\\'\",;:]+)")
+_LOCAL = re.compile(
+    r"(?<![\w/.<])(?!(?<=:)//)(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:]+[/\\])+(?=[^\s/\\'\",;:]+)"
+)
 _PATH = re.compile(r"(?:~[^/\\]*[/\\]|/|\\\\|[A-Za-z]:[/\\])[^\n]*")
 
 

@@ -1,19 +1,21 @@
 """The figures that a report leaves as files, for a light and a dark ground, with their data."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import halves, study
+from synthetic import correlated, entry, halves, ladder, result, study
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
 from xscale.leaderboard import plots
+from xscale.leaderboard.bootstrap import Bootstrap
 from xscale.leaderboard.page.parts import PAGE
-from xscale.leaderboard.panels import build_panels
+from xscale.leaderboard.panels import Result, build_panels
 from xscale.leaderboard.report import write_report
 
 DRAWS = 300
@@ -97,3 +99,79 @@ def test_the_page_and_the_files_have_the_same_colours() -> None:
         for colour, variable in plots.VARIABLES.items():
             if variable != "--faint" or mapped:
                 assert colours[variable.removeprefix("--")] == mapped.get(colour, colour), variable
+
+
+def test_the_figures_data_are_the_board_s_figures(report: Path) -> None:
+    """Of OOD against ID, each checkpoint's; of the curves, the mean of the seeds that the board has."""
+    board = json.loads((report / "board.json").read_text())
+    for table in board["tables"]:
+        shown = {row["id"]: row["acc"] for row in table["rows"]}
+        marks = rows(report / "plots" / f"{table['target']}-1-ood-against-id.csv")
+        assert {mark["checkpoint"] for mark in marks} == set(shown)
+        for mark in marks:
+            for subset in ("id", "ood"):
+                assert float(mark[subset]) == pytest.approx(
+                    100 * shown[mark["checkpoint"]][subset]["value"], abs=1e-4
+                )
+        curve = rows(report / "plots" / f"{table['target']}-1-curve-ood.csv")
+        gains = {
+            (row["arm"], row["size"]): float(row["delta"])
+            for row in rows(report / "plots" / "headline.csv")
+            if (row["target"], row["subset"]) == (table["target"], "ood")
+        }
+        assert len(gains) == 8 and len(curve) == 12
+        for point in curve:
+            arm = point["ladder"].split(", ")[1]
+            names = [f"study-0-s{seed}" for seed in range(3)]
+            if point["size"] != "0":
+                names = [f"study-{arm}-{point['size']}-s{seed}" for seed in range(3)]
+            mean = np.mean([100 * shown[name]["ood"]["value"] for name in names])
+            assert float(point["score"]) == pytest.approx(mean, abs=1e-4)
+            if point["size"] != "0":
+                start = np.mean([100 * shown[f"study-0-s{seed}"]["ood"]["value"] for seed in range(3)])
+                assert gains[arm, point["size"]] == pytest.approx(mean - start, abs=1e-4)
+
+
+def test_no_path_of_the_machine_in_anything_that_is_published(tmp_path: Path) -> None:
+    """The data's folder, the model's, the base and the command are local; none stands in a file of the report."""
+    home = "/home/someone/private"
+    results = []
+    for size in (0, 8):
+        made = entry(
+            f"p-{size}",
+            size=size,
+            base=f"{home}/base",
+            model_args={"pretrained": f"{home}/checkpoints/p-{size}"},
+            intermediate=[f"{home}/task.jsonl"] if size else [],
+            baseline="p-0" if size else None,
+            note=f"from {home}/notes.txt",
+        )
+        right = correlated(90, 4, 0.5, 0.5, np.random.default_rng(size))
+        results.append(result(made, right, source=f"mirror:{home}/data"))
+    results.append(Result(entry("gone"), "broken", f"{home}/results/gone: not there"))
+    panels = build_panels(results, membership=halves)
+    write_report(panels, results, tmp_path, draws=50, command=f"xscale report {home}/work --out {tmp_path}")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".html", ".json", ".csv", ".svg", ".png"}
+    for path in files:
+        text = path.read_bytes()
+        for local in (b"someone", str(tmp_path).encode()):
+            at = text.find(local)
+            assert at < 0, (path.name, text[max(0, at - 150) : at + 60])
+
+
+def test_a_target_that_is_not_measured_by_accuracy_never_says_accuracy(tmp_path: Path) -> None:
+    """Where the score is F1, figures and their words say F1."""
+    from xscale.leaderboard.page.curves import all_curves, curve_plot, whole
+    from xscale.leaderboard.page.parts import Part
+
+    results = [
+        result(made, correlated(60, 4, 0.5, 0.5, np.random.default_rng(made.size)), target="panx", choices=3)
+        for made in ladder((0, 8))
+    ]
+    (panel,) = build_panels(results, membership=halves)
+    assert panel.measure != "accuracy"
+    part = Part(panel, Bootstrap(panel, 50))
+    plot = curve_plot(part, whole(all_curves(part, 0), "all"), None)
+    assert "accuracy" not in plots.svg(plot.figure) + plot.title + plot.description
+    assert f"{panel.measure} (%)" in plots.svg(plot.figure)

@@ -17,7 +17,7 @@ TOGETHER = 3  # arms in one panel; more stand in small multiples
 COLUMNS = 3
 
 
-def arms_figure(table: Arms) -> Figure:
+def arms_figure(table: Arms, measure: str = "accuracy") -> Figure:
     """Delta against N, one line an arm with its 95% band, from a common zero at the baseline.
 
     Size 0 stands left of a break in the logarithmic axis: there every arm is 0. Above three arms each has a panel
@@ -49,7 +49,7 @@ def arms_figure(table: Arms) -> Figure:
                 axes.set_title(visible(mine[0], 24))
                 axes.tick_params(labelbottom=index + COLUMNS >= len(arms))  # nothing stands below it
         if not multiples:
-            panels[0].set_title(f"Change of {subset_name(table.subset)} accuracy by N")
+            panels[0].set_title(f"Change of {subset_name(table.subset)} {measure} by N")
             if len(arms) > 1:
                 figure.legend(loc="outside lower left", ncols=min(3, len(arms)), fontsize=8)
         labels = "points over the baseline", "intermediate-task examples (log scale)"

@@ -79,7 +79,10 @@ def _pyplot() -> Any:
 
 
 def curves_figure(
-    curves: Sequence[Curve], limits: tuple[float, float] | None = None, legend: bool = True
+    curves: Sequence[Curve],
+    limits: tuple[float, float] | None = None,
+    legend: bool = True,
+    measure: str = "accuracy",
 ) -> Figure:
     """Accuracy against size for several ladders on one subset: points with 95% intervals, bands, seeds, the
     chosen fit.
@@ -114,7 +117,7 @@ def curves_figure(
         _size_axis(axes, sizes, zero, any(point.size == 0 for curve in curves for point in curve.points))
         low, high = limits or value_limits(curves)
         axes.set_ylim(100 * low, 100 * high)
-        axes.set_ylabel("accuracy (%)")
+        axes.set_ylabel(f"{measure} (%)")
         if curves:
             group = "" if curves[0].group == "all languages" else f", {visible(curves[0].group, 30)}"
             axes.set_title(f"{_subset_title(curves[0].subset)} ({curves[0].rows:,} rows){group}")
@@ -241,6 +244,7 @@ def robustness_figure(
     line: Robustness,
     rows: int,
     sizes: Sequence[int | None] = (),
+    measure: str = "accuracy",
 ) -> Figure:
     """OOD against ID accuracy on logit axes, one mark a checkpoint, the line that judges them, and OOD = ID.
 
@@ -306,8 +310,8 @@ def robustness_figure(
         axes.set_yticks(positions, [f"{100 * tick:g}" for tick in ticks])
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
-        axes.set_xlabel("ID accuracy (%, logit scale)")
-        axes.set_ylabel("OOD accuracy (%, logit scale)")
+        axes.set_xlabel(f"ID {measure} (%, logit scale)")
+        axes.set_ylabel(f"OOD {measure} (%, logit scale)")
         axes.set_title("OOD against ID" + (", larger marks: larger N" if len(steps) > 1 else ""))
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=8)

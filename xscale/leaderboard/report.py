@@ -29,6 +29,7 @@ from xscale.leaderboard.page.subsets import robustness_part, subsets_part
 from xscale.leaderboard.panels import Panel, Result
 from xscale.leaderboard.render import render
 from xscale.leaderboard.table import Filter, make_board
+from xscale.manifest import Entry
 from xscale.portable import published
 
 SECTIONS = (
@@ -70,6 +71,7 @@ def write_report(
     """
     templates = environment()
     asked = question or Question()
+    panels, results = _without_paths(panels, results)
     every = [Part(panel, Bootstrap(panel, draws, seed)) for panel in panels]
     parts = [part for part in every if not targets or part.panel.target in targets]
     drawn_once = [part.bootstrap for part in every]
@@ -128,6 +130,37 @@ def write_report(
     )
     write_text(folder / "index.html", with_claims(page, drawn_once, seed))
     return folder / "index.html"
+
+
+def _without_paths(panels: Sequence[Panel], results: Sequence[Result]) -> tuple[list[Panel], list[Result]]:
+    """Panels and results whose bases and data are named without folders; what differs keeps names that differ."""
+    entries = [entry for panel in panels for entry in panel.entries] + [result.entry for result in results]
+    names: dict[str, str] = {}
+    for entry in entries:
+        for name in (
+            entry.base,
+            *entry.intermediate,
+            *(one for sets in entry.targets.values() for one in sets),
+        ):
+            if name is not None and name not in names:
+                short, count = published(name), 1
+                while (tried := short if count == 1 else f"{short} ({count})") in names.values():
+                    count += 1
+                names[name] = tried
+
+    def cleaned(entry: Entry) -> Entry:
+        return entry.model_copy(
+            update={
+                "base": None if entry.base is None else names[entry.base],
+                "intermediate": [names[name] for name in entry.intermediate],
+                "targets": {key: [names[name] for name in sets] for key, sets in entry.targets.items()},
+            }
+        )
+
+    return (
+        [replace(panel, entries=tuple(map(cleaned, panel.entries))) for panel in panels],
+        [replace(result, entry=cleaned(result.entry)) for result in results],
+    )
 
 
 def write_plot(plot: Plot, folder: Path) -> None:

@@ -82,8 +82,8 @@ def _plot(part: Part, table: Arms) -> Plot:
     return Plot(
         f"{part.dom}-arms",
         f"{part.name}, {subset_words(table.subset)}: points over the baseline, arm by arm",
-        f"{_best(table)} Change of accuracy with its 95% interval, in points. {words}.",
-        arm_plots.arms_figure(table),
+        f"{_best(table)} Change of {part.panel.measure} with its 95% interval, in points. {words}.",
+        arm_plots.arms_figure(table, part.panel.measure),
         [
             {
                 "arm": arm,

@@ -74,11 +74,11 @@ def curve_plot(part: Part, curves: Sequence[scaling.Curve], limits: tuple[float,
     words = "; ".join(_curve_words(curve) for curve in curves)
     return Plot(
         f"{part.dom}-curve-{safe(subset)}",
-        f"{part.name}, {visible(name)}: accuracy against size",
+        f"{part.name}, {visible(name)}: {part.panel.measure} against size",
         f"{words}. Always answering the commonest label gives {percent(curves[0].commonest_label)}%.",
-        plots.curves_figure(curves, limits),
+        plots.curves_figure(curves, limits, measure=part.panel.measure),
         curve_rows(curves),
-        plots.curves_figure(curves, limits, legend=False),
+        plots.curves_figure(curves, limits, legend=False, measure=part.panel.measure),
     )
 
 
@@ -90,7 +90,7 @@ def curve_rows(curves: Sequence[scaling.Curve]) -> list[dict[str, Any]]:
             "subset": curve.subset,
             "size": point.size,
             "seeds": len(point.values),
-            "accuracy": 100 * point.acc.value,
+            "score": 100 * point.acc.value,
             "low": 100 * point.acc.low,
             "high": 100 * point.acc.high,
             "delta": 100 * point.delta.value,

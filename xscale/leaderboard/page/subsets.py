@@ -46,6 +46,7 @@ def robustness_part(part: Part, drawn: list[Plot]) -> dict[str, Any] | None:
             line,
             min(int(panel.masks[n].sum()) for n in ("id", "ood")),
             [entry.size for entry in panel.entries],
+            panel.measure,
         ),
         [
             {
