@@ -152,6 +152,7 @@ def _without_paths(panels: Sequence[Panel], results: Sequence[Result]) -> tuple[
         return entry.model_copy(
             update={
                 "base": None if entry.base is None else names[entry.base],
+                "note": None if entry.note is None else published(entry.note),
                 "intermediate": [names[name] for name in entry.intermediate],
                 "targets": {key: [names[name] for name in sets] for key, sets in entry.targets.items()},
             }
