@@ -19,7 +19,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"<!-- measured: (xscale [^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- measured: (xscale [^\n]+?) -->\n(?:.*?)<!-- end -->", re.DOTALL)
 
 
 def printed(command: str) -> str:
