@@ -1,5 +1,6 @@
 """What a study's page states is what its stored answers give, and a study is nothing but answers."""
 
+import csv
 import re
 import sys
 from pathlib import Path
@@ -7,12 +8,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from harness_tasks.subsets.membership import shipped_membership
+from xscale.evaluation.predictions import read_predictions
+from xscale.manifest import read_manifest
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import measured  # noqa: E402
 
 STUDIES = sorted(path.parent for path in ROOT.glob("studies/*/README.md"))
 PAGES = [*(study / "README.md" for study in STUDIES), ROOT / "docs" / "leaderboard.md"]
+HEADLINES = sorted(ROOT.glob("studies/*/figures/headline.csv"))
 FIGURE = re.compile(r"(?<![\w.])[+−-]?\d+\.\d+(?!\w)")
 
 
@@ -51,3 +57,42 @@ def test_a_study_is_answers_only(study: Path) -> None:
     for path in study.rglob("*.parquet"):
         texts = [field.name for field in pq.read_schema(path) if str(field.type) == "string"]
         assert texts == ["target", "task", "language"]
+
+
+@pytest.mark.parametrize("path", HEADLINES, ids=lambda path: path.parent.parent.name)
+def test_the_headline_figure_is_of_the_answers(path: Path) -> None:
+    """The plotted deltas are the means over seeds of accuracies recounted here; each interval holds its delta."""
+    study = path.parent.parent
+    entries = {entry.id: entry for entry in read_manifest(study / "checkpoints_manifest.json").entries}
+    right: dict[tuple[str, str], float] = {}
+    for name in entries:
+        stored = read_predictions(study / "results" / name / "predictions.parquet")
+        told: dict[str, list[bool]] = {}
+        ood = {
+            target: set(shipped_membership(target, anchor)["ood"].tolist())
+            for target, anchor in stored.info["anchors"].items()
+        }
+        for line in stored.table.select(["target", "row", "label", "prediction"]).to_pylist():
+            if line["row"] in ood[line["target"]]:
+                told.setdefault(line["target"], []).append(line["label"] == line["prediction"])
+        right |= {(name, target): 100 * sum(each) / len(each) for target, each in told.items()}
+    with path.open(encoding="utf-8", newline="") as file:
+        marks = [mark for mark in csv.DictReader(file) if mark["subset"] == "ood"]
+    assert len(marks) > 10
+    for mark in marks:
+        deltas = [
+            right[name, mark["target"]] - right[str(entry.baseline), mark["target"]]
+            for name, entry in entries.items()
+            if (entry.arm, str(entry.size)) == (mark["arm"], mark["size"])
+        ]
+        assert float(mark["delta"]) == pytest.approx(sum(deltas) / len(deltas), abs=1e-4)
+        assert float(mark["low"]) < float(mark["delta"]) < float(mark["high"]) and len(deltas) == int(
+            mark["seeds"]
+        )
+
+
+def test_figures_of_the_docs_are_the_studys() -> None:
+    figures = sorted((ROOT / "docs" / "figures").glob("*.svg"))
+    assert figures
+    for path in figures:
+        assert path.read_bytes() == (STUDIES[0] / "figures" / path.name).read_bytes(), path.name
