@@ -158,6 +158,17 @@ def test_many_arms_are_counted() -> None:
     assert "In 1 no change can be told: t3 0.2 (−0.4 to 0.8) at 64." in text
 
 
+def test_of_several_arms_those_that_changed_are_told_more_of() -> None:
+    more = {"in_difference": Estimate(0.001, -0.02, 0.022), "growth": Estimate(0.012, 0.004, 0.02)}
+    findings = (Finding("a", 64, "rise", DELTA, **more), Finding("b", 64, "untold", DELTA, **more))
+    (text,) = words([Answer("XNLI", False, "OOD", findings)])
+    assert (
+        "With a: whether it changes more out of distribution than in it cannot be told: 0.1 (−2.0 to 2.2); "
+        "a doubling of the examples is worth 1.2 (0.4 to 2.0)."
+    ) in text
+    assert "With b" not in text
+
+
 def test_the_answer_stands_above_the_tables() -> None:
     results = made_up({0: 0, 1024: 0.15})
     panels = build_panels(results, membership=halves)

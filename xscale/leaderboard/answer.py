@@ -16,6 +16,7 @@ from xscale.leaderboard.render import subset_name, visible
 from xscale.leaderboard.table import Board
 
 FLAT = 0.01  # a change whose whole interval lies within one point is called none
+_DETAILED = 3  # arms, of several, of which more than the change is told
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,9 @@ def _paragraph(item: Answer) -> str:
         sentences += [_change(one, item, where, many) for one in item.findings]
     else:
         sentences.append(_counted(item, where))
-    for one in item.findings if not many else ():
-        sentences += _details(one, item)
+    changed = [one for one in item.findings if one.kind in ("rise", "fall")]
+    for one in changed[:_DETAILED] if many else item.findings:
+        sentences += _details(one, many)
     if many and item.best_size is not None:
         sentences.append(_best(item))
     if item.collapsed:
@@ -200,7 +202,7 @@ def _change(one: Finding, item: Answer, where: str, many: bool) -> str:
     return text + "."
 
 
-def _details(one: Finding, item: Answer) -> list[str]:
+def _details(one: Finding, many: bool) -> list[str]:
     """The gain out of distribution against that in it, and what a doubling is worth."""
     found = []
     inside = one.in_difference
@@ -228,6 +230,8 @@ def _details(one: Finding, item: Answer) -> list[str]:
         return []
     text = "; ".join(found)
     unsure = ", over test items only" if one.delta.seeds == 1 else ""
+    if many:
+        return [f"With {visible(one.arm, 40)}: {text[0].lower()}{text[1:]}{unsure}."]
     return [f"{text[0].upper()}{text[1:]}{unsure}."]
 
 
