@@ -172,6 +172,6 @@ def test_a_target_that_is_not_measured_by_accuracy_never_says_accuracy(tmp_path:
     (panel,) = build_panels(results, membership=halves)
     assert panel.measure != "accuracy"
     part = Part(panel, Bootstrap(panel, 50))
-    plot = curve_plot(part, whole(all_curves(part, 0), "all"), None)
+    plot = curve_plot(part, whole(all_curves([part], [part], 0)[0], "all"), None)
     assert "accuracy" not in plots.svg(plot.figure) + plot.title + plot.description
     assert f"{panel.measure} (%)" in plots.svg(plot.figure)
