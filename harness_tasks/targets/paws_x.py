@@ -18,8 +18,7 @@ from harness_tasks.targets.record import Doc, Place, Row, RowRelation, Subset, T
 
 ZHANG = "Zhang, Baldridge and He 2019, https://aclanthology.org/N19-1131"
 TABLE = Path(__file__).with_name("paws_x_rows.tsv")
-# language: question word, then the answers for not_paraphrase and paraphrase
-WORDS = {
+WORDS = {  # language: question word, then the answers for not_paraphrase and paraphrase
     "de": ("richtig", "Nein", "Ja"),
     "en": ("right", "No", "Yes"),
     "es": ("verdad", "No", "Sí"),
