@@ -4,7 +4,8 @@ import builtins
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -444,6 +445,100 @@ def test_no_sideways_scrolling_of_the_page(page: Path, hostile_page: Path, brows
         wide = browser.execute_script("return document.documentElement.scrollWidth")
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         assert wide <= width
+
+
+LAYOUT = """
+const inside = element => {
+  const {left, right, top, bottom} = element.getBoundingClientRect();
+  let box = {left, right, top, bottom};
+  for (let up = element.parentElement; up; up = up.parentElement) {
+    if (getComputedStyle(up).overflowX === 'visible') continue;
+    const edge = up.getBoundingClientRect();
+    box = {left: Math.max(box.left, edge.left), right: Math.min(box.right, edge.right),
+           top: Math.max(box.top, edge.top), bottom: Math.min(box.bottom, edge.bottom)};
+  }
+  return box;
+};
+const parts = [...document.querySelectorAll(
+  'h1, h2, h3, h4, p, caption, figcaption, .legend, summary, .caveats li, dl, .draw, header table, main table')]
+  .filter(e => e.checkVisibility({visibilityProperty: true}) && !e.matches('.sr'))
+  .map(e => ({e, name: e.tagName.toLowerCase() + ': ' + e.textContent.trim().slice(0, 50),
+              ...inside(e)}))
+  .filter(part => part.right - part.left > 2 && part.bottom - part.top > 2);
+const over = [];
+for (const [i, a] of parts.entries()) for (const b of parts.slice(i + 1)) {
+  if (a.e.contains(b.e) || b.e.contains(a.e)) continue;
+  const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+  const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+  if (wide > 2 && high > 2) over.push(a.name + ' | ' + b.name);
+}
+const edges = q => { const r = document.querySelector(q).getBoundingClientRect();
+                     return [r.left, r.right, r.top, r.bottom]; };
+return {wide: document.scrollingElement.scrollWidth, window: innerWidth, parts: parts.length, over,
+        outside: parts.filter(part => part.left < -1 || part.right > innerWidth + 1).map(part => part.name),
+        first: ['h1', '#answer .say strong', '#headline .draw'].map(edges)};
+"""
+
+
+@contextmanager
+def window(browser: Any, page: Path, width: int, height: int) -> Iterator[Callable[[str], Any]]:
+    """The page in a window of a size; what is given measures it in a colour scheme."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+
+    def measure(scheme: str) -> Any:
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen", "features": features})
+        return browser.execute_script(LAYOUT)
+
+    try:
+        browser.get(page.as_uri())
+        yield measure
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (768, 1024), (1280, 800), (1920, 1080)])
+def test_nothing_overflows_or_overlaps(page: Path, browser: Any, width: int, height: int) -> None:
+    """Folded and unfolded, light and dark; on a laptop question, answer and figure are in the first screen."""
+    with window(browser, page, width, height) as measure:
+        opened = [measure("light"), measure("dark")]
+        browser.execute_script("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+        unfolded = [measure("dark"), measure("light")]
+    for measured in opened + unfolded:
+        assert measured["window"] == width
+        assert measured["wide"] <= width
+        assert measured["parts"] > 40
+        assert measured["outside"] == []
+        assert measured["over"] == []
+    assert unfolded[0]["parts"] > opened[0]["parts"]
+    if width == 1280:
+        for measured in opened:
+            question, answer, figure = measured["first"]
+            for left, right, top, bottom in (question, answer):
+                assert 0 <= left < right <= width and 0 <= top < bottom <= height
+            assert 0 <= figure[2] <= height - 200, "200 px of the figure at least"
+
+
+def test_a_broken_page_is_seen(page: Path, browser: Any) -> None:
+    """The measure itself: each kind of breakage is found by what is there to find it."""
+    spoil = """const style = document.createElement('style'); style.id = 'spoilt';
+               style.textContent = arguments[0]; document.head.append(style);"""
+    with window(browser, page, 1280, 800) as measure:
+
+        def spoilt(rule: str) -> Any:
+            browser.execute_script(spoil, rule)
+            measured = measure("light")
+            browser.execute_script("document.getElementById('spoilt').remove()")
+            return measured
+
+        assert spoilt("main h2 { width: 3000px }")["wide"] > 1280
+        assert spoilt("main section p { margin-top: -2.5rem }")["over"]
+        assert spoilt("#headline { position: absolute; left: -40px }")["outside"]
+        assert spoilt("#answer { margin-top: 700px }")["first"][1][3] > 800
 
 
 def test_dark_and_print_change_the_plots_colours(page: Path, browser: Any) -> None:
