@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsing import browser_open
-from synthetic import correlated, entry, ladder, result
+from synthetic import correlated, entry, labels, ladder, result
 
 from harness_tasks.rows import Options, data_record
 from harness_tasks.targets import get_target, read_target
@@ -242,6 +242,25 @@ def test_bundled_results_and_single_seeds_are_announced(tmp_path: Path) -> None:
     assert "One seed" in text and "tens of points" in text
     title = (tmp_path / "plots" / "xnli-1-languages.svg").read_text()
     assert "(bundled suite)" in title
+
+
+def test_no_change_at_all_says_why_in_every_table(tmp_path: Path) -> None:
+    """0.0 [0.0, 0.0]: the baseline's own answers, or one label everywhere, which is right as often."""
+    truth = labels(90)
+    zero, same, one = ladder((0, 8, 64))
+    right = np.repeat(truth[:, None] == 0, 4, axis=1)
+    made = [result(zero, right), result(same, right)]
+    stuck = result(one.model_copy(update={"collapsed": ["xnli"]}), right)
+    scores = stuck.scores["xnli"]
+    object.__setattr__(scores, "predictions", np.zeros_like(scores.predictions))
+    text = write(tmp_path, [*made, stuck]).read_text()
+    boards = text[text.index('id="boards"') : text.index('id="arms"')]
+    arms = text[text.index('id="arms"') : text.index('id="curves"')]
+    for part, times in ((boards, 2), (arms, 1)):  # the tables of means and of every checkpoint
+        assert part.count("+0.0") >= 2 * times
+        assert part.count(">same answers as the baseline<") == times
+        assert part.count(">nearly all one label<") == times
+    assert '<td class="text">' not in text and "English text" not in text  # no texts, no empty column
 
 
 def test_texts_of_flipped_rows_come_from_the_source_and_only_if_they_are_those(tmp_path: Path) -> None:

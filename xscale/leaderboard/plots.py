@@ -245,11 +245,12 @@ def robustness_figure(
     rows: int,
     sizes: Sequence[int | None] = (),
     measure: str = "accuracy",
+    target: str = "",
 ) -> Figure:
     """OOD against ID accuracy on logit axes, one mark a checkpoint, the line that judges them, and OOD = ID.
 
     All sequences have one item a checkpoint; `groups` share a colour, and marks grow with `sizes`. Groups whose
-    names end in "baseline" are grey crosses.
+    names end in "baseline" are grey crosses. `target` stands in the title.
     """
     mpl, figure_class = _pyplot()
     least, most = 0.5 / max(rows, 1), 1 - 0.5 / max(rows, 1)
@@ -312,7 +313,11 @@ def robustness_figure(
         axes.set_ylim(low, high)
         axes.set_xlabel(f"ID {measure} (%, logit scale)")
         axes.set_ylabel(f"OOD {measure} (%, logit scale)")
-        axes.set_title("OOD against ID" + (", larger marks: larger N" if len(steps) > 1 else ""))
+        axes.set_title(
+            (f"{target}, " if target else "")
+            + "OOD against ID"
+            + (", larger marks: larger N" if len(steps) > 1 else "")
+        )
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=8)
     return figure

@@ -25,9 +25,8 @@ def arms(
         if not table.cells:
             continue
         one_label = part.panel.collapsed
-        about = {
-            entry.arm or "+".join(entry.intermediate): entry for entry in part.panel.entries if entry.size
-        }
+        trained = [entry for entry in part.panel.entries if entry.size]
+        about = {entry.arm or "+".join(entry.intermediate): entry for entry in trained}
         found.append(
             {
                 "title": part.title,
@@ -45,7 +44,16 @@ def arms(
                             else {
                                 "d": cells[size].delta,
                                 "best": cells[size].best and size in table.compared,
-                                "same": no_change(cells[size].delta, [], one_label),
+                                "same": no_change(
+                                    cells[size].delta,
+                                    [
+                                        entry.id
+                                        for entry in trained
+                                        if entry.size == size
+                                        and (entry.arm or "+".join(entry.intermediate)) == arm
+                                    ],
+                                    one_label,
+                                ),
                             }
                             for size in table.sizes
                         ],

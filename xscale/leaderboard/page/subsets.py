@@ -47,6 +47,7 @@ def robustness_part(part: Part, drawn: list[Plot]) -> dict[str, Any] | None:
             min(int(panel.masks[n].sum()) for n in ("id", "ood")),
             [entry.size for entry in panel.entries],
             panel.measure,
+            part.name,
         ),
         [
             {
