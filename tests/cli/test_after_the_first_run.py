@@ -97,7 +97,9 @@ def test_after_add_comes_a_command_with_the_data_in_use(
         "target": ["xnli"], "task": ["xnli_ood_en"], "language": ["en"], "row": [0], "label": [0],
         "prediction": [0], "logprobs": [[-1.0, -1.0, -1.0]],
     }  # fmt: skip
-    for name, source in (("mine", "bundled"), ("other", "mirror:/somewhere/my mirror")):
+    mirror = workspace.manifest.parent / "my mirror"
+    mirror.mkdir()
+    for name, source in (("mine", "bundled"), ("other", f"mirror:{mirror}")):
         path = workspace.results / name / "predictions.parquet"
         path.parent.mkdir(parents=True)
         write_predictions(path, pa.table(columns), {"source": source})
@@ -105,7 +107,9 @@ def test_after_add_comes_a_command_with_the_data_in_use(
         os.utime(path, ns=(moment, moment))
         if name == "mine":
             assert call(*add, "two")[1].rstrip().endswith("--data bundled")
-    assert call(*add, "three")[1].rstrip().endswith("--data '/somewhere/my mirror'")
+    assert call(*add, "three")[1].rstrip().endswith(f"--data '{mirror}'")
+    mirror.rmdir()  # a result of another machine names a folder that is not here
+    assert call(*add, "gone")[1].rstrip().endswith("--data bundled")
     monkeypatch.setenv("XSCALE_DATA", "bundled")
     assert "--data" not in call(*add, "four")[1]
 
