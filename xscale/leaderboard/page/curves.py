@@ -198,7 +198,8 @@ def _factor_words(item: Estimate | None) -> str:
 
 
 def _times(value: float) -> str:
-    return "∞" if math.isinf(value) or value > 1e6 else f"×{value:.3g}"
+    """A factor with three digits, in full: ×5,860."""
+    return "∞" if math.isinf(value) or value > 1e6 else f"×{float(f'{value:.3g}'):,.10g}"
 
 
 def _growth_words(item: Estimate | None) -> str:
