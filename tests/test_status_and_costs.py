@@ -59,7 +59,7 @@ def test_a_limit_that_takes_as_long_as_a_larger_one() -> None:
         lines = cost_lines(plan(experiment, "hub"), selection(experiment), Throughput(1, 1), "hub")
         return [line for line in lines if "blocks" in line]
 
-    begins = "xnli: limit {} takes as long as {},".format
+    begins = "xnli: limit {} takes as long as {}:".format
     assert [line.startswith(begins("600", "1,024")) for line in said(600)] == [True]
     assert [line.startswith(begins("2,000", "5,010")) for line in said(2000)] == [
         True
