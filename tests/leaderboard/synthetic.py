@@ -50,6 +50,27 @@ def ladder(
     ]
 
 
+def arms_of(
+    tasks: Mapping[str, Sequence[str]], seeds: Sequence[int], sizes: Sequence[int] = (64,)
+) -> list[Entry]:
+    """Entries of an experiment x: arms with these intermediate tasks, and one baseline a seed for all of them."""
+    made = [entry(f"x-0-seed{s}", size=0, seed=s, recipe="0" * 64) for s in seeds]
+    return made + [
+        entry(
+            f"x-{arm}-{size}-seed{s}",
+            size=size,
+            seed=s,
+            arm=arm,
+            recipe=f"{number:064x}",
+            intermediate=list(named),
+            baseline=f"x-0-seed{s}",
+        )
+        for number, (arm, named) in enumerate(tasks.items(), 1)
+        for size in sizes
+        for s in seeds
+    ]
+
+
 def labels(rows: int, choices: int = 3) -> np.ndarray:
     """Labels in equal numbers, in a fixed order."""
     return np.arange(rows) % choices

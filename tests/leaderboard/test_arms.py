@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import correlated, entry, halves, result
+from synthetic import arms_of, correlated, halves, result
 
 from xscale.errors import UserError
 from xscale.leaderboard.arms import (
@@ -30,22 +30,7 @@ def entries(
     arms: dict[str, float], seeds: tuple[int, ...] = SEEDS, sizes: tuple[int, ...] = (64, 1024)
 ) -> list[Entry]:
     """One baseline a seed for all arms."""
-    made = [entry(f"x-0-seed{s}", size=0, seed=s, recipe="0" * 64) for s in seeds]
-    for number, arm in enumerate(arms):
-        made += [
-            entry(
-                f"x-{arm}-{size}-seed{s}",
-                size=size,
-                seed=s,
-                arm=arm,
-                recipe=f"{number + 1:064x}",
-                intermediate=[arm],
-                baseline=f"x-0-seed{s}",
-            )
-            for size in sizes
-            for s in seeds
-        ]
-    return made
+    return arms_of({arm: [arm] for arm in arms}, seeds, sizes)
 
 
 RNG = np.random.default_rng(5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import correlated, entry, predictions, store
+from synthetic import arms_of, correlated, predictions, store
 from typer.testing import CliRunner
 
 from harness_tasks.targets import get_target
@@ -44,22 +44,10 @@ def nine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def entries(seeds: tuple[int, ...] = SEEDS) -> list[Entry]:
-    made = [entry(f"x-0-seed{s}", size=0, seed=s, recipe="0" * 64) for s in seeds]
-    for number, (arm, tasks) in enumerate(ARMS.items()):
-        made += [
-            entry(
-                f"x-{arm}-64-seed{s}",
-                size=64,
-                seed=s,
-                arm=arm,
-                recipe=f"{number + 1:064x}",
-                intermediate=tasks,
-                baseline=f"x-0-seed{s}",
-                masked_lm=0.3 if arm.endswith("mlm") else None,
-            )
-            for s in seeds
-        ]
-    return made
+    return [
+        made.model_copy(update={"masked_lm": 0.3}) if (made.arm or "").endswith("mlm") else made
+        for made in arms_of(ARMS, seeds)
+    ]
 
 
 def verdicts(

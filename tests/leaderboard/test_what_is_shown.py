@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from scipy import stats
-from synthetic import correlated, entry, halves, result, store
+from synthetic import arms_of, correlated, halves, result, store
 from synthetic import predictions as made_of
 from tiny_model import call
 
@@ -28,21 +28,7 @@ ACCURACY = {"mnli": 0.60, "rte": 0.54}
 
 
 def entries(seeds: tuple[int, ...] = SEEDS) -> list[Entry]:
-    made = [entry(f"x-0-seed{s}", size=0, seed=s, recipe="0" * 64) for s in seeds]
-    for number, arm in enumerate(ACCURACY):
-        made += [
-            entry(
-                f"x-{arm}-64-seed{s}",
-                size=64,
-                seed=s,
-                arm=arm,
-                recipe=f"{number + 1:064x}",
-                intermediate=[arm],
-                baseline=f"x-0-seed{s}",
-            )
-            for s in seeds
-        ]
-    return made
+    return arms_of({arm: [arm] for arm in ACCURACY}, seeds)
 
 
 def rights(made: list[Entry], seed: int, spread: float = 0.0) -> dict[str, np.ndarray]:
